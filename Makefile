@@ -20,3 +20,35 @@ tools: $(TOOLS)  ## Install the tools: system packages, .venv from requirements/
 $(TOOLS): requirements/dev.txt gateway_agent/pyproject.toml scripts/install-tools
 	@scripts/install-tools "$(PYTHON)" "$(VENV)"
 	@touch $@
+
+.PHONY: bundle
+bundle: $(TOOLS)  ## Make build/bundle: all that a site installs, with checksums
+	@ansible-playbook playbooks/bundle.yml
+
+.PHONY: bundle-verify
+bundle-verify: $(TOOLS)  ## Check every file of the bundle against its manifest
+	@ansible-playbook playbooks/bundle.yml --tags verify
+
+.PHONY: demo
+demo: $(TOOLS)  ## Bring up a whole site on this machine and deploy the examples
+	@scripts/demo
+
+.PHONY: down
+down: $(TOOLS)  ## Remove the lab's hosts and the demo's site data, and nothing else
+	@ansible-playbook playbooks/reset.yml
+
+.PHONY: test
+test: $(TOOLS)  ## Run every test; ends with "N passed, N failed"
+	@scripts/run-suites all
+
+.PHONY: test-fast
+test-fast: $(TOOLS)  ## Run lint and unit tests
+	@scripts/run-suites fast
+
+.PHONY: bench
+bench: $(TOOLS)  ## Measure the site; writes build/bench/site.json
+	@scripts/bench
+
+.PHONY: format
+format: $(TOOLS)  ## Format the Python sources
+	@ruff check --fix . && ruff format .
