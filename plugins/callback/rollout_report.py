@@ -14,7 +14,7 @@ author:
   - Wasmbed contributors (@wasmbed)
 description:
   - After the run, writes the seconds it took, the number of host-tasks, the counters of each host and the names of the
-    tasks that changed something. A pipeline or a person reads it to know whether a second run was really without change.
+    tasks that changed something. A pipeline or a person reads it to know whether a second run changed anything.
   - Does nothing while no path is set.
 requirements:
   - to be listed in C(callbacks_enabled)
