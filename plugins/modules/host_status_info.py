@@ -38,10 +38,6 @@ attributes:
   idempotent:
     description: Running the module twice gives the same result.
     support: full
-  action_group:
-    description: The action group this module belongs to.
-    support: N/A
-    details: It does not talk to the Kubernetes API, so the group's defaults do not apply.
 """
 
 EXAMPLES = r"""
