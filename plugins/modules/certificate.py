@@ -13,10 +13,10 @@ version_added: 0.1.0
 author:
   - Wasmbed contributors (@wasmbed)
 description:
-  - Makes the private key on the host, where it stays; has the certificate signed; puts both in place in one step, so that
-    a kill at any moment leaves the old pair or the new one.
-  - Makes a new pair when the existing one does not say what is asked for, does not belong together, was signed by another
-    authority, or ends within O(renew_before_days).
+  - Makes the private key on the host, where it stays; has the certificate signed; puts both in place in one step, so
+    that a kill at any moment leaves the old pair or the new one.
+  - Makes a new pair when the existing one does not say what is asked for, does not belong together, was signed by
+    another authority, or ends within O(renew_before_days).
 requirements:
   - cryptography >= 38 on the host
 options:

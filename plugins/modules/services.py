@@ -1,0 +1,211 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Wasmbed contributors
+# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+"""Bring the users, folders, files and systemd units of a host's services to their state, in one task."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: services
+short_description: Bring a host's services to their state in one task
+version_added: 0.1.0
+author:
+  - Wasmbed contributors (@wasmbed)
+description:
+  - Makes system users, folders and files, and enables and starts systemd units.
+  - A unit is restarted when a file it watches changed after it began to start. A run that was cut off between writing a
+    file and restarting its unit therefore loses no restart, as handlers would.
+  - One task instead of one per file, because a host-task costs more than the work it does.
+requirements:
+  - systemd on the host
+options:
+  users:
+    description: System users, each with a group of its own name and no shell.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: User name.
+        type: str
+        required: true
+      home:
+        description: Home folder; it is not made.
+        type: path
+        default: /nonexistent
+      groups:
+        description: Further groups; they must exist when the user is made.
+        type: list
+        elements: str
+        default: []
+  directories:
+    description: Folders.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The folder.
+        type: path
+        required: true
+      mode:
+        description: Its mode.
+        type: str
+        default: "0755"
+      owner:
+        description: Its user.
+        type: str
+        default: root
+      group:
+        description: Its group.
+        type: str
+        default: root
+  files:
+    description: Files, from a text or from another file of the host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: Its text. With O(files[].src) it may be left out.
+        type: str
+      src:
+        description: A file of the host to copy.
+        type: path
+      secret:
+        description: Keeps the text out of diffs.
+        type: bool
+        default: false
+      mode:
+        description: Its mode.
+        type: str
+        default: "0644"
+      owner:
+        description: Its user.
+        type: str
+        default: root
+      group:
+        description: Its group.
+        type: str
+        default: root
+  units:
+    description: Units to enable and start, in this order.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Unit name with its suffix.
+        type: str
+        required: true
+      watches:
+        description: Files, with wildcards, whose change restarts the unit.
+        type: list
+        elements: path
+        default: []
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check mode).
+    support: full
+  idempotent:
+    description: Running the module twice gives the same result.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Run the registry
+  wasmbed.edge.services:
+    directories:
+      - path: /var/lib/registry
+        mode: "0750"
+    files:
+      - path: /etc/docker/registry/config.yml
+        content: "{{ lookup('ansible.builtin.template', 'config.yml.j2') }}"
+    units:
+      - name: docker-registry.service
+        watches: [/etc/docker/registry/config.yml]
+"""
+
+RETURN = r"""
+changes:
+  description: What was done, in its order.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/etc/docker/registry/config.yml", "restart docker-registry.service"]
+"""
+
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.wasmbed.edge.plugins.module_utils.services import Attributes, Host, ServicesError
+
+
+def argument_spec() -> dict:
+    def elements(**options: dict) -> dict:
+        return {"type": "list", "elements": "dict", "default": [], "options": options}
+
+    name = {"type": "str", "required": True}
+    path = {"type": "path", "required": True}
+
+    def attributes(mode: str) -> dict:
+        return {
+            "mode": {"type": "str", "default": mode},
+            "owner": {"type": "str", "default": "root"},
+            "group": {"type": "str", "default": "root"},
+        }
+
+    return {
+        "users": elements(
+            name=name,
+            home={"type": "path", "default": "/nonexistent"},
+            groups={"type": "list", "elements": "str", "default": []},
+        ),
+        "directories": elements(path=path, **attributes("0755")),
+        "files": elements(
+            path=path,
+            content={"type": "str"},
+            src={"type": "path"},
+            secret={"type": "bool", "default": False, "no_log": False},
+            **attributes("0644"),
+        ),
+        "units": elements(name=name, watches={"type": "list", "elements": "path", "default": []}),
+    }
+
+
+def attributes_of(entry: dict) -> Attributes:
+    return Attributes(int(entry["mode"], 8), entry["owner"], entry["group"])
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    host = Host(module.run_command, module.check_mode)
+    try:
+        host.users(params["users"])
+        host.directories([(entry["path"], attributes_of(entry)) for entry in params["directories"]])
+        for entry in params["files"]:
+            if entry["src"]:
+                host.copy(entry["src"], entry["path"], attributes_of(entry))
+            else:
+                host.file(entry["path"], attributes_of(entry), entry["content"] or "", entry["secret"])
+        host.units(params["units"])
+    except (ServicesError, OSError) as error:
+        module.fail_json(msg=str(error), changes=host.changes, exception=traceback.format_exc())
+    diff = [
+        {"before_header": path, "after_header": path, "before": host.before[path], "after": host.after[path]}
+        for path in host.after
+    ]
+    module.exit_json(changed=bool(host.changes), changes=host.changes, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
