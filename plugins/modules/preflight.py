@@ -1,0 +1,116 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Wasmbed contributors
+# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+"""Check that a host can take what is going to be installed on it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Check that a host can take what is going to be installed on it
+version_added: 0.1.0
+author:
+  - Wasmbed contributors (@wasmbed)
+description:
+  - Makes all its checks in one task and fails with every problem and its remedy at once. It changes nothing.
+options:
+  what:
+    description: What is going to be installed, for the message.
+    type: str
+    required: true
+  architectures:
+    description: Supported architectures, by Debian's names. None given, none refused.
+    type: list
+    elements: str
+    default: []
+  free_mib:
+    description: Path to the MiB that must be free there.
+    type: dict
+    default: {}
+  time:
+    description: The control machine's time in seconds since 1970, to check the clock.
+    type: float
+  max_clock_difference:
+    description: How far the clock may be from O(time), in seconds.
+    type: float
+    default: 60
+  names:
+    description: Names that must resolve.
+    type: list
+    elements: str
+    default: []
+  endpoints:
+    description: C(host:port) that must accept connections.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: Can run in check mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check mode).
+    support: N/A
+    details: This module changes nothing.
+  idempotent:
+    description: Running the module twice gives the same result.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Check the gateway
+  wasmbed.edge.preflight:
+    what: a gateway
+    architectures: [amd64, arm64]
+    free_mib:
+      /var/lib: 512
+    time: "{{ now(utc=true).timestamp() }}"
+    endpoints: ["api.wasmbed.local:6443"]
+"""
+
+RETURN = r"""
+problems:
+  description: What is wrong, each with its remedy.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.wasmbed.edge.plugins.module_utils import preflight
+
+
+def argument_spec() -> dict:
+    strings = {"type": "list", "elements": "str", "default": []}
+    return {
+        "what": {"type": "str", "required": True},
+        "architectures": strings,
+        "free_mib": {"type": "dict", "default": {}},
+        "time": {"type": "float"},
+        "max_clock_difference": {"type": "float", "default": 60},
+        "names": strings,
+        "endpoints": strings,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    problems = [
+        *preflight.services_manager(),
+        *preflight.architecture(params["architectures"]),
+        *preflight.disk(params["free_mib"]),
+        *preflight.clock(params["time"], params["max_clock_difference"]),
+        *preflight.names(params["names"]),
+        *preflight.endpoints(params["endpoints"]),
+    ]
+    if problems:
+        message = f"This host cannot become {params['what']}:\n- " + "\n- ".join(problems)
+        module.fail_json(msg=message, problems=problems)
+    module.exit_json(changed=False, problems=[])
+
+
+if __name__ == "__main__":
+    main()
