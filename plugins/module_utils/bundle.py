@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -66,15 +67,83 @@ def read_manifest(directory: str) -> dict:
     return manifest
 
 
-def verify(directory: str) -> Difference:
-    """Compare every file of a bundle with its manifest."""
-    listed = read_manifest(directory)["files"]
-    found = set(files_below(directory))
+class Stamp:
+    """Remembers the sha256 of files by what changes whenever their content does: inode, size and change times.
+
+    The change time cannot be set by a program, so a file that looks the same has the same content. Kept outside the
+    bundle, which may be read-only. Without a path nothing is remembered.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._known: dict[str, list] = {}
+        self._used: dict[str, list] = {}
+        if path is not None:
+            with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as stream:
+                known = json.loads(stream.read(MAX_MANIFEST_BYTES))
+                self._known = known if isinstance(known, dict) else {}
+
+    def sha256(self, path: str) -> str:
+        status = os.stat(path)
+        signature = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        known = self._known.get(path)
+        digest = known[-1] if isinstance(known, list) and known[:-1] == signature else sha256(path)
+        self._used[path] = [*signature, digest]
+        return digest
+
+    def save(self) -> None:
+        """Keep what was asked for, when it is news."""
+        if self._path is not None and self._used != self._known:
+            write_json(self._path, self._used, 0o600)
+
+
+def write_json(path: str, value: dict, mode: int) -> None:
+    """Write a JSON file whole and synchronized, then rename it to its place."""
+    temporary = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=2, sort_keys=True)
+        stream.write("\n")
+        stream.flush()
+        os.fchmod(stream.fileno(), mode)
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def compare(directory: str, listed: dict[str, str], stamp: Stamp) -> Difference:
+    """Compare every file of a folder with the listed relative paths and their sha256."""
+    found = set(files_below(directory)) if os.path.isdir(directory) else set()
+    digests = {path: stamp.sha256(os.path.join(directory, path)) for path in sorted(found & set(listed))}
     return Difference(
-        changed=sorted(path for path in found & set(listed) if sha256(os.path.join(directory, path)) != listed[path]),
+        changed=sorted(path for path, digest in digests.items() if digest != listed[path]),
         missing=sorted(set(listed) - found),
         unlisted=sorted(found - set(listed)),
     )
+
+
+def verify(directory: str) -> Difference:
+    """Compare every file of a bundle with its manifest."""
+    return compare(directory, read_manifest(directory)["files"], Stamp(None))
+
+
+def receive(directory: str, manifest: dict, stamp: Stamp) -> bool:
+    """Take files that were copied to a host as its bundle: all are there, no other is, and the manifest goes last.
+
+    Returns whether something changed; raises BundleError naming the files that are not what the manifest says.
+    """
+    difference = compare(directory, manifest["files"], stamp)
+    wrong = dataclasses.replace(difference, unlisted=[])
+    if wrong:
+        raise BundleError(f"bundle {directory}: {'; '.join(wrong.sentences()[:5])}; copy it again")
+    for path in difference.unlisted:
+        os.unlink(os.path.join(directory, path))
+    stamp.save()
+    with contextlib.suppress(BundleError):
+        if read_manifest(directory) == manifest:
+            return bool(difference)
+    write_json(os.path.join(directory, MANIFEST), manifest, 0o644)
+    return True
 
 
 def sources(entries: list[dict]) -> dict[str, str]:
@@ -99,12 +168,7 @@ def plan(directory: str, entries: list[dict], metadata: dict) -> tuple[dict[str,
     """Return the sources, what differs from them in the folder, and the manifest to be written."""
     wanted = sources(entries)
     digests = {path: sha256(src) for path, src in sorted(wanted.items())}
-    found = set(files_below(directory)) if os.path.isdir(directory) else set()
-    difference = Difference(
-        changed=sorted(p for p in found & set(wanted) if sha256(os.path.join(directory, p)) != digests[p]),
-        missing=sorted(set(wanted) - found),
-        unlisted=sorted(found - set(wanted)),
-    )
+    difference = compare(directory, digests, Stamp(None))
     return wanted, difference, {"version": 1, **metadata, "files": digests}
 
 
@@ -120,10 +184,4 @@ def write(directory: str, wanted: dict[str, str], difference: Difference, manife
         os.replace(temporary, target)
     for path in difference.unlisted:
         os.unlink(os.path.join(directory, path))
-    temporary = os.path.join(directory, f"{MANIFEST}.new")
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(manifest, stream, indent=2, sort_keys=True)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, os.path.join(directory, MANIFEST))
+    write_json(os.path.join(directory, MANIFEST), manifest, 0o644)

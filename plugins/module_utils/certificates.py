@@ -321,7 +321,8 @@ def write_pair(
     _write_new(os.path.join(pair, os.path.basename(key_path)), key_data, modes[0], ids)
     _write_new(os.path.join(pair, name), chain, modes[1], ids)
     os.chown(pair, *ids)
-    os.chmod(pair, 0o755 if modes[1] & 0o004 else 0o750)
+    readable = modes[0] | modes[1]
+    os.chmod(pair, 0o700 | (0o050 if readable & 0o040 else 0) | (0o005 if readable & 0o004 else 0))
     _sync(pair)
     _link(os.path.basename(pair), current)
     _link(os.path.join(f".{name}.pair", os.path.basename(key_path)), key_path)

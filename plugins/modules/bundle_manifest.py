@@ -23,9 +23,20 @@ options:
     description:
       - V(present) makes the folder equal to O(files), removing what is not listed, and writes the manifest last.
       - V(verified) changes nothing, and fails naming each file that is changed, missing or not in the manifest.
+      - V(compared) changes nothing, and tells which files of O(manifest) a host lacks. A host that has this manifest
+        and files that differ from it is refused, naming them.
+      - V(received) takes the files that were copied to a host as its bundle. Files that O(manifest) does not list are
+        removed, and O(manifest) is written last.
     type: str
-    choices: [present, verified]
+    choices: [present, verified, compared, received]
     default: present
+  manifest:
+    description: The manifest of the bundle that a host shall have, for V(compared) and V(received).
+    type: dict
+  stamp:
+    description:
+      - A file in which a host remembers what it has verified, so that only files touched since then are read again.
+    type: path
   files:
     description: Files and folders to put into the bundle.
     type: list
@@ -66,6 +77,13 @@ EXAMPLES = r"""
     metadata:
       kubernetes_version: v1.37.2
 
+- name: Ask which files a host lacks
+  wasmbed.edge.bundle_manifest:
+    path: /var/lib/wasmbed/bundle
+    state: compared
+    manifest: "{{ lookup('ansible.builtin.file', 'build/bundle/manifest.json') | from_json }}"
+    stamp: /var/lib/wasmbed/bundle.stamp
+
 - name: Refuse a bundle that was changed
   wasmbed.edge.bundle_manifest:
     path: build/bundle
@@ -73,6 +91,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+wanted:
+  description: Files that the host lacks, or has in another version.
+  returned: with state V(compared)
+  type: list
+  elements: str
+  sample: [bin/etcd]
+current:
+  description: Whether the host has the bundle of O(manifest).
+  returned: with state V(compared)
+  type: bool
+  sample: true
 manifest:
   description: The manifest without its files.
   returned: success
@@ -95,52 +124,105 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wasmbed.edge.plugins.module_utils import bundle
 
 
+def argument_spec() -> dict:
+    return {
+        "path": {"type": "path", "required": True},
+        "state": {
+            "type": "str",
+            "choices": ["present", "verified", "compared", "received"],
+            "default": "present",
+        },
+        "files": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "src": {"type": "path", "required": True},
+                "dest": {"type": "str", "required": True},
+            },
+        },
+        "metadata": {"type": "dict", "default": {}},
+        "manifest": {"type": "dict"},
+        "stamp": {"type": "path"},
+    }
+
+
+def present(module: AnsibleModule, path: str) -> dict:
+    """Make the bundle; return what the module reports."""
+    wanted, difference, manifest = bundle.plan(path, module.params["files"], module.params["metadata"])
+    try:
+        before = bundle.read_manifest(path)
+    except bundle.BundleError:
+        before = {}
+    changed = bool(difference) or before != manifest
+    changes = difference.changed + difference.missing
+    if changed and not module.check_mode:
+        bundle.write(path, wanted, difference, manifest)
+    diff = {
+        "before": {p: before.get("files", {}).get(p, "") for p in changes + difference.unlisted},
+        "after": {p: manifest["files"][p] for p in changes},
+    }
+    return {"changed": changed, "diff": diff, "manifest": manifest}
+
+
+def verified(module: AnsibleModule, path: str) -> dict:
+    """Check the bundle against its own manifest; fail naming what differs."""
+    manifest = bundle.read_manifest(path)
+    refuse(module, path, bundle.verify(path), "do not use it, make or copy it again")
+    return {"changed": False, "manifest": manifest}
+
+
+def compared(module: AnsibleModule, path: str) -> dict:
+    """Compare a host's bundle with the manifest given; fail when it pretends to be that one."""
+    manifest = module.params["manifest"]
+    stamp = bundle.Stamp(module.params["stamp"])
+    try:
+        current = bundle.read_manifest(path) == manifest
+    except bundle.BundleError:
+        current = False
+    difference = bundle.compare(path, manifest["files"], stamp)
+    if current:
+        remedy = f"do not use it; remove {path}/{bundle.MANIFEST} on this host to have these files copied again"
+        refuse(module, path, difference, remedy)
+    if not module.check_mode:
+        stamp.save()
+    return {
+        "changed": False,
+        "manifest": manifest,
+        "wanted": difference.changed + difference.missing,
+        "current": current,
+    }
+
+
+def received(module: AnsibleModule, path: str) -> dict:
+    """Take copied files as the host's bundle."""
+    manifest = module.params["manifest"]
+    if module.check_mode:
+        return {"changed": True, "manifest": manifest}
+    changed = bundle.receive(path, manifest, bundle.Stamp(module.params["stamp"]))
+    return {"changed": changed, "manifest": manifest}
+
+
+def refuse(module: AnsibleModule, path: str, difference: bundle.Difference, remedy: str) -> None:
+    problems = difference.sentences()
+    if problems:
+        module.fail_json(msg=f"bundle {path}: {'; '.join(problems[:5])}; {remedy}", problems=problems)
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "src": {"type": "path", "required": True},
-                    "dest": {"type": "str", "required": True},
-                },
-            },
-            "metadata": {"type": "dict", "default": {}},
-        },
+        argument_spec=argument_spec(),
+        required_if=[("state", "compared", ("manifest",)), ("state", "received", ("manifest",))],
         supports_check_mode=True,
     )
-    path = module.params["path"]
-    changed = False
-    diff = {}
+    states = {"present": present, "verified": verified, "compared": compared, "received": received}
     try:
-        if module.params["state"] == "verified":
-            manifest = bundle.read_manifest(path)
-            problems = bundle.verify(path).sentences()
-            if problems:
-                message = f"bundle {path}: {'; '.join(problems[:5])}; do not use it, make or copy it again"
-                module.fail_json(msg=message, problems=problems)
-        else:
-            wanted, difference, manifest = bundle.plan(path, module.params["files"], module.params["metadata"])
-            try:
-                before = bundle.read_manifest(path)
-            except bundle.BundleError:
-                before = {}
-            changed = bool(difference) or before != manifest
-            changes = difference.changed + difference.missing
-            diff = {
-                "before": {p: before.get("files", {}).get(p, "") for p in changes + difference.unlisted},
-                "after": {p: manifest["files"][p] for p in changes},
-            }
-            if changed and not module.check_mode:
-                bundle.write(path, wanted, difference, manifest)
+        result = states[module.params["state"]](module, module.params["path"])
     except (bundle.BundleError, OSError) as error:
         module.fail_json(msg=str(error))
+    manifest = result.pop("manifest")
     header = {key: value for key, value in manifest.items() if key != "files"}
-    module.exit_json(changed=changed, diff=diff, manifest=header, files=len(manifest["files"]))
+    module.exit_json(**result, manifest=header, files=len(manifest["files"]))
 
 
 if __name__ == "__main__":

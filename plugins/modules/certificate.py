@@ -21,7 +21,7 @@ requirements:
   - cryptography >= 38 on the host
 options:
   path:
-    description: The certificate. O(key_path) must be in the same folder, which must exist.
+    description: The certificate. O(key_path) must be in the same folder, which is made with mode 0755 when it is missing.
     type: path
     required: true
   key_path:
@@ -168,6 +168,7 @@ fingerprint:
 """
 
 import datetime
+import os
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.wasmbed.edge.plugins.module_utils import certificates, csr_api
@@ -239,6 +240,10 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
+    if certificates.CRYPTOGRAPHY_ERROR is not None and module.check_mode:
+        # A task before this one would have installed it.
+        reason = "cryptography is not installed yet, so there is no pair of this module"
+        module.exit_json(changed=True, reasons=[reason], diff={"before": {}, "after": {}})
     if certificates.CRYPTOGRAPHY_ERROR is not None:
         module.fail_json(msg=missing_required_lib("cryptography >= 38"), exception=certificates.CRYPTOGRAPHY_ERROR)
     params = module.params
@@ -260,6 +265,7 @@ def main() -> None:
         ]
         before = state(pair.certificate)
         if reasons and not module.check_mode:
+            os.makedirs(os.path.dirname(params["path"]), mode=0o755, exist_ok=True)
             certificates.write_pair(*paths, *make_pair(module, profile), modes, ids)
             pair = certificates.load_pair(*paths)
         elif not module.check_mode:

@@ -13,13 +13,24 @@ version_added: 0.1.0
 author:
   - Wasmbed contributors (@wasmbed)
 description:
-  - Makes system users, folders and files, and enables and starts systemd units.
+  - Installs packages, makes system users, folders and files, and enables and starts systemd units.
   - A unit is restarted when a file it watches changed after it began to start. A run that was cut off between writing a
     file and restarting its unit therefore loses no restart, as handlers would.
   - One task instead of one per file, because a host-task costs more than the work it does.
 requirements:
   - systemd on the host
 options:
+  packages:
+    description:
+      - Debian packages to install from O(packages_source) alone. What is installed is left as it is.
+      - A package does not start O(units) by itself; they start when their files are there.
+    type: list
+    elements: str
+    default: []
+  packages_source:
+    description: The apt source of the bundle. The role P(wasmbed.edge.bundle_host#role) writes it.
+    type: path
+    default: /etc/apt/sources.list.d/wasmbed.sources
   users:
     description: System users, each with a group of its own name and no shell.
     type: list
@@ -72,15 +83,14 @@ options:
         type: path
         required: true
       content:
-        description: Its text. With O(files[].src) it may be left out.
+        description: Its text. With O(files[].src) or O(files[].secret) it is left out.
         type: str
       src:
         description: A file of the host to copy.
         type: path
       secret:
-        description: Keeps the text out of diffs.
-        type: bool
-        default: false
+        description: Name of its text in O(secrets). Neither diff nor log shows it.
+        type: str
       mode:
         description: Its mode.
         type: str
@@ -93,6 +103,12 @@ options:
         description: Its group.
         type: str
         default: root
+  secrets:
+    description:
+      - Texts of secret files by a name. O(files[].content) would be written to the host's log as a module argument;
+        this is not.
+    type: dict
+    default: {}
   units:
     description: Units to enable and start, in this order.
     type: list
@@ -123,12 +139,19 @@ attributes:
 EXAMPLES = r"""
 - name: Run the registry
   wasmbed.edge.services:
+    packages: [docker-registry]
     directories:
       - path: /var/lib/registry
         mode: "0750"
     files:
       - path: /etc/docker/registry/config.yml
         content: "{{ lookup('ansible.builtin.template', 'config.yml.j2') }}"
+      - path: /etc/docker/registry/htpasswd
+        secret: htpasswd
+        mode: "0600"
+        owner: docker-registry
+    secrets:
+      htpasswd: "{{ __registry_htpasswd }}"
     units:
       - name: docker-registry.service
         watches: [/etc/docker/registry/config.yml]
@@ -164,6 +187,9 @@ def argument_spec() -> dict:
         }
 
     return {
+        "packages": {"type": "list", "elements": "str", "default": []},
+        "packages_source": {"type": "path", "default": "/etc/apt/sources.list.d/wasmbed.sources"},
+        "secrets": {"type": "dict", "default": {}, "no_log": True},
         "users": elements(
             name=name,
             home={"type": "path", "default": "/nonexistent"},
@@ -174,7 +200,7 @@ def argument_spec() -> dict:
             path=path,
             content={"type": "str"},
             src={"type": "path"},
-            secret={"type": "bool", "default": False, "no_log": False},
+            secret={"type": "str", "no_log": False},
             **attributes("0644"),
         ),
         "units": elements(name=name, watches={"type": "list", "elements": "path", "default": []}),
@@ -185,18 +211,29 @@ def attributes_of(entry: dict) -> Attributes:
     return Attributes(int(entry["mode"], 8), entry["owner"], entry["group"])
 
 
+def text_of(entry: dict, secrets: dict) -> str:
+    """Return the text a file shall have; a secret one is never empty, so that no service starts without it."""
+    if not entry["secret"]:
+        return entry["content"] or ""
+    text = secrets.get(entry["secret"])
+    if not text:
+        raise ServicesError(f"{entry['path']}: there is no text {entry['secret']!r} under secrets; give it one")
+    return text
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
     host = Host(module.run_command, module.check_mode)
     try:
+        host.packages(params["packages"], params["packages_source"], [unit["name"] for unit in params["units"]])
         host.users(params["users"])
         host.directories([(entry["path"], attributes_of(entry)) for entry in params["directories"]])
         for entry in params["files"]:
             if entry["src"]:
                 host.copy(entry["src"], entry["path"], attributes_of(entry))
             else:
-                host.file(entry["path"], attributes_of(entry), entry["content"] or "", entry["secret"])
+                host.file(entry["path"], attributes_of(entry), text_of(entry, params["secrets"]), bool(entry["secret"]))
         host.units(params["units"])
     except (ServicesError, OSError) as error:
         module.fail_json(msg=str(error), changes=host.changes, exception=traceback.format_exc())
