@@ -29,7 +29,7 @@ class Informer:
 
     A watch that is lost goes on from the last resource version seen, so nothing is missed; only when that is too old
     (HTTP 410) or refused the collection is listed again and compared. Objects come without ``managedFields`` and must
-    not be changed. The server ends a watch within 50 s and the next begins; one that it does not end is lost 10 s later.
+    not be changed. The server ends a watch within 50 s and the next begins; one it does not end is lost 10 s later.
     """
 
     def __init__(
