@@ -134,10 +134,10 @@ class Limits:
         if not isinstance(value, dict):
             raise ProtocolError("field 'limits' is not a map")
 
-        def optional(name: str) -> int | None:
-            return None if value.get(name) is None else number(value, name, 1, 1 << 40)
+        def optional(name: str, low: int) -> int | None:
+            return None if value.get(name) is None else number(value, name, low, 1 << 40)
 
-        return cls(optional("memory_bytes"), optional("stack_bytes"), optional("cpu_ms_per_call"))
+        return cls(optional("memory_bytes", 1), optional("stack_bytes", 1024), optional("cpu_ms_per_call", 1))
 
 
 @dataclass(frozen=True)

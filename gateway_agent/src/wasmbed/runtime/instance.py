@@ -1,0 +1,144 @@
+"""One running copy of a module: engine, store, limits and guarded calls, all on one thread."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Final
+
+from wasmtime import Func, Linker, Memory, Module, Store, Trap, WasmtimeError
+from wasmtime import _ffi as ffi
+
+from wasmbed.runtime import abi, faults, wasm
+from wasmbed.runtime.engine import running_engine
+from wasmbed.runtime.profiles import MIB
+from wasmbed.runtime.watchdog import WALL_FACTOR, Owner, StoppedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wasmtime import Instance
+
+    from wasmbed.runtime.hostfuncs import HostFunctions
+    from wasmbed.runtime.profiles import Profile
+    from wasmbed.runtime.watchdog import Watchdog
+
+# Below the limit of the WebAssembly stack the thread needs room for host functions in Python; without it the overflow
+# meets the guard page and ends the process.
+THREAD_MARGIN_BYTES: Final = 8 * MIB
+
+
+class Sandbox:
+    """A module with its limits. `renew` makes a fresh store; every method belongs on the instance's thread.
+
+    That thread has a stack of profile.stack_bytes + THREAD_MARGIN_BYTES.
+    """
+
+    def __init__(self, artifact: Path, profile: Profile, host: HostFunctions, watchdog: Watchdog) -> None:
+        """Load the compiled module; raises faults.Fault when it cannot be loaded."""
+        self._profile = profile
+        self._host = host
+        self._watchdog = watchdog
+        self._engine = running_engine(profile.stack_bytes)
+        try:
+            self._module = Module.deserialize_file(self._engine, str(artifact))
+        except WasmtimeError as error:
+            raise faults.Fault(f"the compiled module cannot be loaded: {error}") from error
+        self.owner = Owner(self._engine.increment_epoch)
+        self._linker = Linker(self._engine)
+        host.define(self._linker)
+        self._store: Store | None = None
+        self._memory: Memory | None = None
+        self._entries: dict[str, Func] = {}
+        self._result = (ffi.wasmtime_val_raw_t * 1)()
+
+    def renew(self) -> None:
+        """Throw the store away and instantiate the module again; raises faults.Fault or StoppedError."""
+        self.close()
+        store = Store(self._engine)
+        store.set_limits(
+            memory_size=self._profile.memory_bytes,
+            table_elements=wasm.MAX_TABLE_ELEMENTS,
+            instances=1,
+            tables=wasm.MAX_TABLES,
+            memories=wasm.MAX_MEMORIES,
+        )
+        self._store = store
+        instance = self._instantiate(store)
+        exports = instance.exports(store)
+        memory = exports.get(abi.MEMORY_EXPORT)
+        self._memory = memory if isinstance(memory, Memory) else None
+        for name in (abi.START, abi.TICK):
+            entry = exports.get(name)
+            if isinstance(entry, Func):
+                self._entries[name] = entry
+        self._host.attach(store, self._memory)
+
+    def _instantiate(self, store: Store) -> Instance:
+        store.set_epoch_deadline(1)
+        call = self._watchdog.begin(self.owner, self._profile.cpu_ms_per_call * 1_000_000)
+        try:
+            return self._linker.instantiate(store, self._module)
+        except Trap as trap:
+            raise faults.trapped("instantiation", trap, self._profile, 0) from None
+        except WasmtimeError as error:
+            raise faults.refused("instantiation", error, None) from None
+        finally:
+            self._watchdog.end(self.owner, call)
+
+    def has(self, entry: str) -> bool:
+        """Tell whether the module exports this function."""
+        return entry in self._entries
+
+    def call(self, entry: str) -> int:
+        """Call an exported () -> i32 with the class' CPU time; return its result.
+
+        Raises faults.Fault when it traps or takes too long, StoppedError when the instance is to stop.
+        """
+        store, function = self._store, self._entries[entry]
+        if store is None:
+            raise StoppedError
+        self._host.sleep_ms = self._host.trap = None
+        trap_pointer = ctypes.POINTER(ffi.wasm_trap_t)()
+        # Relative to the engine's epoch now: an interruption too late for the last call is past, and none from `begin`
+        # on is lost.
+        store.set_epoch_deadline(1)
+        call = self._watchdog.begin(self.owner, self._profile.cpu_ms_per_call * 1_000_000)
+        try:
+            error = ffi.wasmtime_func_call_unchecked(
+                store._context(), ctypes.byref(function._func), self._result, 1, ctypes.byref(trap_pointer)
+            )
+        finally:
+            self._watchdog.end(self.owner, call)
+        trap = Trap._from_ptr(trap_pointer) if trap_pointer else None
+        failure = WasmtimeError._from_ptr(error) if error else None
+        if trap is None and failure is None:
+            return int(self._result[0].i32)
+        if failure is not None and self._host.trap is not None:
+            raise faults.refused(entry, failure, self._host.trap)
+        if call.verdict == "stopped":
+            raise StoppedError
+        if call.verdict is not None:
+            raise faults.overtime(entry, call.verdict, self._profile.cpu_ms_per_call, WALL_FACTOR)
+        if trap is not None:
+            raise faults.trapped(entry, trap, self._profile, self.memory_bytes)
+        raise faults.Fault(f"{entry}: {failure}")
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the exported memory now."""
+        if self._memory is None or self._store is None:
+            return 0
+        return self._memory.data_len(self._store)
+
+    def failed(self, entry: str, result: int) -> faults.Fault:
+        """Make the fault of a call that returned a failure."""
+        return faults.failed(entry, result, self._profile, self.memory_bytes)
+
+    def close(self) -> None:
+        """Free the store and its memory."""
+        self._host.detach()
+        self._entries.clear()
+        self._memory = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
