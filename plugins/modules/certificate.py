@@ -21,7 +21,8 @@ requirements:
   - cryptography >= 38 on the host
 options:
   path:
-    description: The certificate. O(key_path) must be in the same folder, which is made with mode 0755 when it is missing.
+    description:
+      - The certificate. O(key_path) must be in the same folder, which is made with mode 0755 when it is missing.
     type: path
     required: true
   key_path:

@@ -24,6 +24,47 @@ options:
     type: list
     elements: str
     default: []
+  distributions:
+    description: Supported distributions, as C(ID VERSION_ID) of C(/etc/os-release). None given, none refused.
+    type: list
+    elements: str
+    default: []
+  memory_mib:
+    description: The MiB of memory that the host must have.
+    type: int
+    default: 0
+  ports:
+    description: TCP ports that must be free, or listened on by the unit that is to have them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      port:
+        description: The port.
+        type: int
+        required: true
+      unit:
+        description: Name of the unit, with its suffix.
+        type: str
+        required: true
+  data:
+    description: Folders of data, each with a file that names the site it belongs to.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The data. When it does not exist, nothing is checked.
+        type: path
+        required: true
+      site_file:
+        description: The file that names the data's site.
+        type: path
+        required: true
+      site:
+        description: What the file must say.
+        type: str
+        required: true
   free_mib:
     description: Path to the MiB that must be free there.
     type: dict
@@ -76,6 +117,17 @@ problems:
   type: list
   elements: str
   sample: []
+foreign_data:
+  description: Those of O(data) that belong to another site. The caller decides what becomes of them.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+cgroup_limits:
+  description: Whether the host enforces limits such as C(MemoryMax=) of units. In a container they may have no effect.
+  returned: success
+  type: bool
+  sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -87,6 +139,27 @@ def argument_spec() -> dict:
     return {
         "what": {"type": "str", "required": True},
         "architectures": strings,
+        "distributions": strings,
+        "memory_mib": {"type": "int", "default": 0},
+        "ports": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "port": {"type": "int", "required": True},
+                "unit": {"type": "str", "required": True},
+            },
+        },
+        "data": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "path": {"type": "path", "required": True},
+                "site_file": {"type": "path", "required": True},
+                "site": {"type": "str", "required": True},
+            },
+        },
         "free_mib": {"type": "dict", "default": {}},
         "time": {"type": "float"},
         "max_clock_difference": {"type": "float", "default": 60},
@@ -101,6 +174,9 @@ def main() -> None:
     problems = [
         *preflight.services_manager(),
         *preflight.architecture(params["architectures"]),
+        *preflight.distribution(params["distributions"]),
+        *preflight.memory(params["memory_mib"]),
+        *preflight.ports(params["ports"]),
         *preflight.disk(params["free_mib"]),
         *preflight.clock(params["time"], params["max_clock_difference"]),
         *preflight.names(params["names"]),
@@ -109,7 +185,12 @@ def main() -> None:
     if problems:
         message = f"This host cannot become {params['what']}:\n- " + "\n- ".join(problems)
         module.fail_json(msg=message, problems=problems)
-    module.exit_json(changed=False, problems=[])
+    module.exit_json(
+        changed=False,
+        problems=[],
+        foreign_data=preflight.foreign_data(params["data"]),
+        cgroup_limits=preflight.enforces_limits(),
+    )
 
 
 if __name__ == "__main__":
