@@ -1,0 +1,1 @@
+"""The gateway's agent: brings what runs in the runtime to what the Placements of its namespace say."""

@@ -1,0 +1,65 @@
+"""Configuration of wasmbed-agent (/etc/wasmbed/agent.yaml)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class HttpConfig:
+    """Where /healthz, /readyz and /metrics are served."""
+
+    address: str = "127.0.0.1"
+    port: int = 9080
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be 0 to 65535, not {self.port}")
+
+
+@dataclass(frozen=True)
+class RegistryConfig:
+    """How registries are reached; see wasmbed.oci.Registry."""
+
+    mirrors: dict[str, str] = field(default_factory=dict)
+    ca_file: Path | None = None
+    credentials_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class LeaseConfig:
+    """How long (seconds) the gateway counts as alive after a renewal, and how often it renews."""
+
+    duration_s: int = 40
+    renew_s: int = 10
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.renew_s * 2 <= self.duration_s:
+            raise ValueError(f"duration_s must be at least twice renew_s ({self.renew_s}), not {self.duration_s}")
+
+
+@dataclass(frozen=True)
+class ArtifactsConfig:
+    """Room for modules on disk (bytes), and how many are pulled at once."""
+
+    max_total_bytes: int = 512 * MIB
+    concurrent_pulls: int = 4
+
+    def __post_init__(self) -> None:
+        if self.max_total_bytes < MIB or not 1 <= self.concurrent_pulls <= 32:
+            raise ValueError("max_total_bytes must be at least 1048576 and concurrent_pulls 1 to 32")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The whole file."""
+
+    gateway: str
+    kubeconfig: Path
+    state_directory: Path = Path("/var/lib/wasmbed-agent")
+    runtime_socket: Path = Path("/run/wasmbed-runtime/runtime.sock")
+    http: HttpConfig = HttpConfig()
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+    lease: LeaseConfig = LeaseConfig()
+    artifacts: ArtifactsConfig = ArtifactsConfig()

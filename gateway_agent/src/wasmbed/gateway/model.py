@@ -1,0 +1,144 @@
+"""What the agent knows: instances wanted, instances running, how far artifacts and modules are."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from wasmbed.api import DeviceClass, Grant
+from wasmbed.runtime import Limits, StartRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wasmbed.api import Placement, PlacementDevice
+
+
+class Stage(Enum):
+    """How far a digest is on its way to the runtime."""
+
+    MISSING = auto()
+    BUSY = auto()
+    DONE = auto()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why something did not work, when (loop time, seconds) to try again, and how often it failed in a row."""
+
+    reason: str
+    message: str
+    retry_at: float
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A stage, and the last failure until there is a success."""
+
+    stage: Stage = Stage.MISSING
+    failure: Failure | None = None
+
+    def due(self, now: float) -> bool:
+        """Whether it must be tried now."""
+        return self.stage is Stage.MISSING and (self.failure is None or now >= self.failure.retry_at)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The runtime refused to start the content `key`."""
+
+    key: str
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One instance that a Placement asks for; `key` is the sha256 of what is started."""
+
+    image: str
+    request: StartRequest
+    key: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One instance in the runtime."""
+
+    digest: str
+    key: str
+    state: str
+    reason: str = ""
+    message: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The state of one instance as its Placement's status tells it; `digest` is what the state is about."""
+
+    state: str
+    digest: str
+    reason: str = ""
+    message: str = ""
+    restarts: int = 0
+
+
+def retry_delay_s(count: int, *, first_s: float = 1.0, cap_s: float = 60.0) -> float:
+    """Seconds before the try after failure number `count`: doubling to `cap_s`, spread by a fifth."""
+    return float(min(cap_s, first_s * 2.0 ** min(count - 1, 30))) * random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
+
+
+def instance_id(placement: Placement, device: PlacementDevice) -> str:
+    """The one name of an application on a device."""
+    return f"{placement.application.uid}/{device.namespace}/{device.name}"
+
+
+def placement_instances(placement: Placement) -> dict[str, Wanted]:
+    """The instances of one Placement that run on the gateway itself."""
+    instances = {}
+    for device in placement.devices:
+        if device.device_class == DeviceClass.GATEWAY:
+            name = instance_id(placement, device)
+            request = _request(name, placement, device)
+            instances[name] = Wanted(placement.image, request, request.key())
+    return instances
+
+
+def merge_instances(by_placement: Mapping[str, Mapping[str, Wanted]]) -> dict[str, Wanted]:
+    """All instances, each once.
+
+    When two Placements name the same one, as may be while the controller moves a device, the first by name counts.
+    """
+    merged: dict[str, Wanted] = {}
+    for placement in sorted(by_placement):
+        for name, wanted in by_placement[placement].items():
+            merged.setdefault(name, wanted)
+    return merged
+
+
+def _request(name: str, placement: Placement, device: PlacementDevice) -> StartRequest:
+    limits = placement.limits
+    return StartRequest(
+        instance=name,
+        digest=placement.digest,
+        application=f"{placement.application.namespace}/{placement.application.name}",
+        device=f"{device.namespace}/{device.name}",
+        device_class=device.device_class,
+        limits=Limits(limits.memory_bytes, limits.stack_bytes, limits.cpu_millis_per_call),
+        grants=tuple(grant for grant in placement.grants if _usable(grant, device)),
+        env=dict(placement.env),
+    )
+
+
+def _usable(grant: str, device: PlacementDevice) -> bool:
+    """A granted module goes only as far as the device: no autopilot, no px4; nothing to sense, no sensor."""
+    match grant:
+        case Grant.PX4:
+            return "px4" in device.capabilities
+        case Grant.SENSOR:
+            return bool(device.capabilities)
+        case _:
+            return True

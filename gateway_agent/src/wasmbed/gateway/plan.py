@@ -1,0 +1,103 @@
+"""The decision: from what is wanted and what is known to what is done next and what is shown. No input or output."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from wasmbed.api import InstanceState, Reason
+from wasmbed.gateway.model import Failure, Observed, Progress, Refusal, Shown, Stage, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Set
+
+    from wasmbed.runtime import StartRequest
+
+_UNKNOWN = Progress()
+
+
+@dataclass(frozen=True)
+class World:
+    """What is known at `now` (loop time, seconds).
+
+    `busy` are the instances with a call to the runtime under way. `complete` says that `wanted` is all there is; while
+    it is not, instances that nobody asks for are left alone.
+    """
+
+    wanted: Mapping[str, Wanted]
+    running: Mapping[str, Observed]
+    busy: Set[str]
+    artifacts: Mapping[str, Progress]
+    modules: Mapping[str, Progress]
+    refusals: Mapping[str, Refusal]
+    max_modules: int
+    complete: bool
+    now: float
+
+
+@dataclass
+class Plan:
+    """What to do now: digests to pull and to load, instances to stop, contents to start; when to plan again."""
+
+    pulls: set[str] = field(default_factory=set)
+    loads: set[str] = field(default_factory=set)
+    stops: set[str] = field(default_factory=set)
+    starts: dict[str, StartRequest] = field(default_factory=dict)
+    shown: dict[str, Shown] = field(default_factory=dict)
+    wake_at: float = math.inf
+
+
+def make_plan(world: World) -> Plan:
+    """Decide.
+
+    A start of an instance that runs with other content is a replacement: its module is loaded already, so the old one
+    is stopped only then. One instance has one call under way at a time, so there are never two of it.
+    """
+    plan = Plan()
+    # Those that run have their place before those that came later.
+    order = sorted(world.wanted, key=lambda name: (name not in world.running, name))
+    for name in order[: world.max_modules]:
+        _bring_up(name, world, plan)
+    for name in order[world.max_modules :]:
+        message = f"gateway limit of {world.max_modules} modules"
+        plan.shown[name] = Shown(InstanceState.FAILED, world.wanted[name].request.digest, Reason.DEVICE_ERROR, message)
+        if name in world.running and name not in world.busy:
+            plan.stops.add(name)
+    if world.complete:
+        plan.stops.update(name for name in world.running if name not in world.wanted and name not in world.busy)
+    return plan
+
+
+def _bring_up(name: str, world: World, plan: Plan) -> None:
+    wanted, observed = world.wanted[name], world.running.get(name)
+    if observed is not None and observed.key == wanted.key:
+        plan.shown[name] = Shown(observed.state, observed.digest, observed.reason, observed.message, observed.restarts)
+        return
+    digest = wanted.request.digest
+    artifact, module = world.artifacts.get(digest, _UNKNOWN), world.modules.get(digest, _UNKNOWN)
+    refusal = world.refusals.get(name)
+    if artifact.stage is not Stage.DONE:
+        step, failure = "pulling the image", artifact.failure
+        if artifact.due(world.now):
+            plan.pulls.add(digest)
+    elif module.stage is not Stage.DONE:
+        step, failure = "checking and compiling the module", module.failure
+        if module.due(world.now):
+            plan.loads.add(digest)
+    else:
+        step, failure = "starting", refusal.failure if refusal is not None and refusal.key == wanted.key else None
+        if name not in world.busy and (failure is None or world.now >= failure.retry_at):
+            plan.starts[name] = wanted.request
+    if failure is not None and failure.retry_at > world.now:
+        plan.wake_at = min(plan.wake_at, failure.retry_at)
+    plan.shown[name] = _shown(step, failure, digest, observed)
+
+
+def _shown(step: str, failure: Failure | None, digest: str, observed: Observed | None) -> Shown:
+    restarts = observed.restarts if observed is not None else 0
+    if failure is None:
+        return Shown(InstanceState.STARTING, digest, message=step, restarts=restarts)
+    # A new version that cannot run leaves the one before it alone.
+    still = f"; {observed.digest[:19]} runs on" if observed is not None and observed.digest != digest else ""
+    return Shown(InstanceState.FAILED, digest, failure.reason, failure.message + still, restarts)
