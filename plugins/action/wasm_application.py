@@ -67,12 +67,13 @@ class ActionModule(ActionBase):
         kubeconfig = params["kubeconfig"]
         if kubeconfig:
             # Modules run in the playbook's folder, this process where it was started.
-            base = getattr(self._connection, "cwd", None) or ""
+            base = os.fsdecode(getattr(self._connection, "cwd", None) or "")
             kubeconfig = os.pathsep.join(os.path.join(base, path) for path in kubeconfig.split(os.pathsep))
 
         def report(entry: dict, item: dict) -> None:
             if not quiet:
-                display.display(f"{label} {entry['at_s']:5.1f} s: {application_wait.describe(item)}")
+                # Standard error, so that callbacks that write a document to standard output stay whole.
+                display.display(f"{label} {entry['at_s']:5.1f} s: {application_wait.describe(item)}", stderr=True)
 
         try:
             api = KubeApi.connect(kubeconfig, params["context"])

@@ -50,7 +50,7 @@ def describe(item: dict) -> str:
     text = seen["phase"]
     if seen["counts"].get("selected"):
         text += f", {seen['counts'].get('running', 0)} of {seen['counts']['selected']} devices running"
-    cause = ": ".join(word for word in (seen["reason"], seen["message"]) if word)
+    cause = ": ".join(word for word in (seen["reason"], seen["message"]) if word and word != seen["phase"])
     if cause and seen["phase"] != "Running":
         text += f": {cause}"
     devices = failing_devices(item)

@@ -279,14 +279,24 @@ class _Errors:
 
     def __exit__(self, dummy_type, error, dummy_traceback) -> bool:
         if isinstance(error, requests.exceptions.SSLError):
-            raise RegistryError(f"{self._address}: its certificate is not trusted: {error}; give ca_path") from error
+            raise RegistryError(
+                f"{self._address}: its certificate is not trusted: {_cause(error)}; give ca_path"
+            ) from error
         if isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)):
-            raise RegistryError(f"{self._address}: cannot {self._doing}: {error}; is the registry up?") from error
+            raise RegistryError(
+                f"{self._address}: cannot {self._doing}: {_cause(error)}; is the registry up?"
+            ) from error
         if isinstance(error, ValueError):
             raise RegistryError(
                 f"{self._address}: cannot {self._doing}: {error}; are username and password right?"
             ) from error
         return False
+
+
+def _cause(error: Exception) -> object:
+    """Return what lies below an error of requests: the reason that urllib3 gave up, without its frame."""
+    inner = error.args[0] if error.args else error
+    return getattr(inner, "reason", None) or error
 
 
 def _registry_message(data: bytes) -> str:
