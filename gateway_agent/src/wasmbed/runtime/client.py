@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from wasmbed.runtime import protocol
 from wasmbed.runtime.protocol import Event, Hello, InstanceStatus, LogEvent, ProtocolError, StartRequest
@@ -51,8 +51,8 @@ class _Link(asyncio.Protocol):
         self._gone: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type of a stream's transport
-        self._transport = transport
+        # A stream's transport; uvloop's is not a subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         try:
