@@ -42,6 +42,8 @@ class ActionModule(ActionBase):
                 module_name=MODULE, module_args=args, task_vars=task_vars, wrap_async=bool(self._task.async_val)
             )
         )
+        if not self._task.async_val:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
         if live and not result.get("failed") and not result.get("skipped"):
             result["invocation"]["module_args"]["wait"] = True
             self._follow(result)

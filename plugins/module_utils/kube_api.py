@@ -222,9 +222,11 @@ class KubeApi:
         """Delete the very object that was read; none is an error when it is gone already."""
         metadata = found["metadata"]
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": metadata["uid"]}}
-        query = {"dryRun": "All"} if dry_run else None
+        if dry_run:
+            # With a body the server ignores the query.
+            body["dryRun"] = ["All"]
         try:
-            self.call("DELETE", kind.path(metadata["namespace"], metadata["name"]), query, body)
+            self.call("DELETE", kind.path(metadata["namespace"], metadata["name"]), body=body)
         except ApiError as error:
             if error.status != 404:
                 raise
