@@ -1,0 +1,1 @@
+"""The controller: from WasmApplications, EdgeDevices and Gateways to Placements, DeviceSlices and statuses."""
