@@ -69,6 +69,7 @@ class Placements:
             self._remove(name)
         for item in current.values():
             self._set(item)
+        self._to_tell |= current.keys()
         self._live = self._complete = self._save_all = True
         self._save.set()
         self._push()
@@ -88,8 +89,11 @@ class Placements:
 
     def on_shown(self, changes: Mapping[str, Shown | None]) -> None:
         """The reconciler's callback: write the statuses that this touches."""
-        names = self._to_tell | {owner for name in changes for owner in self._owners.get(name, ())}
-        self._to_tell = set()
+        self._to_tell |= {owner for name in changes for owner in self._owners.get(name, ())}
+        if not self._live:
+            # Nobody can be told, and only the API knows since when things are as they are.
+            return
+        names, self._to_tell = self._to_tell, set()
         now = timestamp()
         for name in names:
             placement = self._placements.get(name)

@@ -130,6 +130,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """Plan and act whenever something changed, until cancelled."""
+        self._away_since = _now()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._wake.clear()

@@ -1,0 +1,160 @@
+"""Kills and outages: applications run on, and everything comes back, once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from gateway_site import Site, eventually, good
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def running(site: Site) -> Site:
+    """A gateway with an application that runs."""
+    site.place("steady", site.push("steady", good()))
+    site.wait_state("steady", "Running")
+    return site
+
+
+def words(site: Site, seconds: float) -> set[str]:
+    """The words that the application says within `seconds`."""
+    site.new_lines()
+    time.sleep(seconds)
+    return {line.word for line in site.new_lines() if line.application == "default/steady"}
+
+
+def ready(site: Site) -> None:
+    assert site.agent is not None
+    site.agent.wait_ready(lambda: site.readyz()[0] == 200)
+
+
+def test_a_killed_agent_adopts_what_runs(running: Site) -> None:
+    word = running.wait_line("steady").word
+    before = running.device_state("steady")
+    assert running.agent is not None
+    running.agent.kill()
+    running.start_agent()
+    ready(running)
+    assert running.wait_line("steady").word == word
+    assert words(running, 1.0) == {word}
+    assert running.device_state("steady") == before
+
+
+def test_what_was_removed_while_the_agent_was_away_is_stopped(running: Site) -> None:
+    assert running.agent is not None
+    running.agent.kill()
+    running.remove("steady")
+    running.start_agent()
+    ready(running)
+    eventually(lambda: words(running, 0.5) == set(), "silence")
+
+
+def test_a_killed_runtime_gets_everything_again_once(running: Site) -> None:
+    word = running.wait_line("steady").word
+    assert running.runtime is not None
+    running.runtime.kill()
+    _, report = eventually(lambda: (r := running.readyz())[0] == 503 and r, "not ready")
+    assert "runtime: not ready: " in report
+    running.start_runtime()
+    assert eventually(lambda: (w := running.wait_line("steady").word) != word and w, "another instance")
+    ready(running)
+    running.wait_state("steady", "Running")
+    assert len(words(running, 1.0)) == 1
+
+
+def test_a_runtime_that_stays_away_is_shown(running: Site) -> None:
+    assert running.runtime is not None
+    running.runtime.stop()
+    state = running.wait_state("steady", "Pending")
+    assert state["message"].startswith("waiting for the runtime: ")
+    running.start_runtime()
+    running.wait_state("steady", "Running")
+
+
+def test_both_killed_at_once_end_with_one_instance(running: Site) -> None:
+    assert running.agent is not None
+    assert running.runtime is not None
+    running.agent.kill()
+    running.runtime.kill()
+    running.start_agent()
+    running.start_runtime()
+    ready(running)
+    running.wait_line("steady")
+    assert len(words(running, 1.0)) == 1
+
+
+def test_an_agent_killed_in_the_middle_of_starting_many_ends_with_each_once(running: Site) -> None:
+    digest = running.push("crowd", good())
+    names = [f"crowd{number}" for number in range(8)]
+    assert running.agent is not None
+    for name in names:
+        running.place(name, digest, image=f"registry.wasmbed.io/{running.name}/crowd:v1")
+    for _ in range(3):
+        running.agent.kill()
+        running.start_agent()
+        time.sleep(0.4)
+    ready(running)
+    for name in names:
+        running.wait_state(name, "Running")
+    running.new_lines()
+    time.sleep(1.0)
+    said: dict[str, set[str]] = {}
+    for line in running.new_lines():
+        said.setdefault(line.application, set()).add(line.word)
+    assert {name: len(said[f"default/{name}"]) for name in names} == dict.fromkeys(names, 1)
+
+
+def test_an_outage_of_the_api_stops_nothing_and_is_caught_up(running: Site) -> None:
+    word = running.wait_line("steady").word
+    digest = running.push("later", good())
+    running.cluster.stop_apiserver()
+    try:
+        _, report = eventually(lambda: (r := running.readyz())[0] == 503 and r, "not ready")
+        assert "api: not ready: " in report
+        assert words(running, 1.0) == {word}
+    finally:
+        running.cluster.start_apiserver()
+    running.place("later", digest)
+    running.wait_state("later", "Running")
+    ready(running)
+    assert running.wait_line("steady").word == word
+    assert running.device_state("steady")["restarts"] == 0
+
+
+def test_a_restart_without_the_api_or_the_registry_runs_what_was_placed(running: Site) -> None:
+    assert running.agent is not None
+    assert running.runtime is not None
+    running.cluster.stop_apiserver()
+    try:
+        running.agent.kill()
+        running.runtime.kill()
+        running.write_config(mirror="127.0.0.1:1")
+        running.start_runtime()
+        running.start_agent()
+        word = running.wait_line("steady").word
+    finally:
+        running.cluster.start_apiserver()
+    ready(running)
+    assert words(running, 1.0) == {word}
+    assert running.wait_state("steady", "Running")["restarts"] == 0
+
+
+def test_an_agent_restarted_without_the_api_adopts_and_changes_no_status(running: Site) -> None:
+    word = running.wait_line("steady").word
+    before = running.placement("steady")["metadata"]["resourceVersion"]
+    assert running.agent is not None
+    running.cluster.stop_apiserver()
+    try:
+        running.agent.kill()
+        running.start_agent()
+        report = eventually(lambda: "sync: ok" in (r := running.readyz()[1]) and r, "restored")
+        assert "api: not ready" in report
+        assert running.wait_line("steady").word == word
+    finally:
+        running.cluster.start_apiserver()
+    ready(running)
+    running.place("steady2", running.placement("steady")["spec"]["digest"])
+    running.wait_state("steady2", "Running")
+    assert running.placement("steady")["metadata"]["resourceVersion"] == before
