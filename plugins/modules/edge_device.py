@@ -31,11 +31,17 @@ options:
   namespace:
     description: Namespace of devices that name none. Without it that of the kubeconfig's context, else V(default).
     type: str
+  definitions:
+    description:
+      - The devices, or further ones, as manifests. The server checks their fields.
+    type: list
+    elements: dict
+    default: []
   devices:
     description: The devices.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       name:
         description: Name of the EdgeDevice.
@@ -117,8 +123,8 @@ options:
                 required: true
   purge:
     description:
-      - Also delete the devices that O(purge_selector) chooses in the namespaces of O(devices) and O(namespace) and that
-        are not in O(devices).
+      - Also delete the devices that O(purge_selector) chooses in the namespaces of the given devices and
+        O(namespace), and that are not given.
     type: bool
     default: false
   purge_selector:
@@ -168,6 +174,10 @@ EXAMPLES = r"""
           gatewayRef:
             name: gw1
 
+- name: Register the devices of a file of manifests
+  wasmbed.edge.edge_device:
+    definitions: "{{ lookup('ansible.builtin.file', 'devices.yaml') | from_yaml_all }}"
+
 - name: Make the fleet alpha be exactly this list
   wasmbed.edge.edge_device:
     devices: "{{ fleet_alpha }}"
@@ -202,7 +212,7 @@ errors:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.wasmbed.edge.plugins.module_utils import kube_info
+from ansible_collections.wasmbed.edge.plugins.module_utils import kube_info, manifests
 from ansible_collections.wasmbed.edge.plugins.module_utils.kube_api import (
     EDGE_DEVICE,
     KUBE_ARGUMENTS,
@@ -246,32 +256,39 @@ def argument_spec() -> dict:
         **KUBE_ARGUMENTS,
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "namespace": text,
-        "devices": {"type": "list", "elements": "dict", "required": True, "options": device},
+        "definitions": {"type": "list", "elements": "dict", "default": []},
+        "devices": {"type": "list", "elements": "dict", "default": [], "options": device},
         "purge": {"type": "bool", "default": False},
         "purge_selector": text,
         "force_conflicts": {"type": "bool", "default": True},
     }
 
 
-def desired_objects(devices: list[dict], namespace: str) -> list[dict]:
-    """Return the objects to apply. Raises KubeError when one is listed twice."""
+def desired_object(device: dict, namespace: str) -> dict:
+    """Return the object to apply for one of the devices."""
+    metadata = {"name": device["name"], "namespace": device["namespace"] or namespace}
+    for field in ("labels", "annotations"):
+        if device[field]:
+            metadata[field] = label_values(device[field])
+    return {"metadata": metadata, "spec": prune(device["spec"] or {})}
+
+
+def desired_objects(params: dict, namespace: str) -> list[dict]:
+    """Return the objects to apply. Raises KubeError when one is listed twice or a manifest is none."""
+    items = [manifests.desired(EDGE_DEVICE, manifest, namespace) for manifest in params["definitions"]]
+    items += [desired_object(device, namespace) for device in params["devices"]]
     wanted: dict[str, dict] = {}
-    for device in devices:
-        metadata = {"name": device["name"], "namespace": device["namespace"] or namespace}
-        for field in ("labels", "annotations"):
-            if device[field]:
-                metadata[field] = label_values(device[field])
-        item = {"metadata": metadata, "spec": prune(device["spec"] or {})}
+    for item in items:
         if key(item) in wanted:
             raise KubeError(f"{key(item)} is listed twice; give each device once")
         wanted[key(item)] = item
-    return list(wanted.values())
+    return items
 
 
 def reconcile(api: KubeApi, params: dict, dry_run: bool) -> list[Outcome]:
     """Bring the devices to their state and return what became of each."""
     namespace = params["namespace"] or api.namespace
-    desired = desired_objects(params["devices"], namespace)
+    desired = desired_objects(params, namespace)
     names = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in desired]
     reconciler = Reconciler(api, EDGE_DEVICE, dry_run=dry_run, force=params["force_conflicts"])
     found = reconciler.read(names)
@@ -298,6 +315,7 @@ def failure(outcomes: list[Outcome]) -> str:
 def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
+        required_one_of=[("devices", "definitions")],
         required_if=[("purge", True, ("purge_selector",))],
         supports_check_mode=True,
     )

@@ -141,6 +141,22 @@ def test_options_are_checked_before_anything_is_sent(kube_play: Play) -> None:
     assert "purge_selector" in purge["msg"]
 
 
+def test_manifests_say_the_same_as_options(kube_play: Play, namespace: str) -> None:
+    device = drone("drone-1", spec={"deviceType": "drone", "px4": {"systemId": 3}})
+    metadata = {"name": device["name"], "labels": device["labels"]}
+    manifest = {"apiVersion": "wasmbed.io/v1", "kind": "EdgeDevice", "metadata": metadata, "spec": device["spec"]}
+    by_manifest, by_options, wrong, typo = kube_play.run(
+        {"wasmbed.edge.edge_device": {"definitions": [manifest]}},
+        task(device),
+        {"wasmbed.edge.edge_device": {"definitions": [{**manifest, "kind": "Gateway"}]}},
+        {"wasmbed.edge.edge_device": {"definitions": [{**manifest, "spec": {"deviceType": "drone", "typo": 1}}]}},
+    )
+    assert by_manifest["changed_devices"] == [f"{namespace}/drone-1"]
+    assert by_options["changed"] is False
+    assert "Gateway, not wasmbed.io/v1 EdgeDevice" in wrong["msg"]
+    assert "typo" in typo["msg"]
+
+
 def test_purge_deletes_what_the_selector_chooses_and_nothing_else(
     kube_play: Play, cluster: Cluster, namespace: str
 ) -> None:
