@@ -14,6 +14,9 @@ import socket
 import subprocess
 import time
 
+# With --keep-unit systemd-nspawn ends with 133 when the host reboots, for its unit to start it again. The shell does
+# that here; it outlives the signal that shuts the host down, to end with it.
+SUPERVISOR = 'trap : TERM; while "$@"; [ $? -eq 133 ]; do :; done'
 STOP_TIMEOUT_S = 20.0
 BOOT_TIMEOUT_S = 60.0
 
@@ -110,8 +113,8 @@ class Lab:
         for path, entry in files.items():
             write_file(os.path.join(root, path.lstrip("/")), entry["content"], int(entry.get("mode", "0644"), 8))
         command = [
-            "systemd-nspawn", f"--directory={root}", f"--machine={host.name}", "--register=no", "--keep-unit", "--boot",
-            "--quiet", "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
+            "sh", "-c", SUPERVISOR, "host", "systemd-nspawn", f"--directory={root}", f"--machine={host.name}",
+            "--register=no", "--keep-unit", "--boot", "--quiet", "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
             f"--network-bridge={self.bridge.name}",
             *(f"--bind-ro={bind['source']}:{bind['target']}" for bind in binds),
         ]  # fmt: skip
@@ -142,12 +145,12 @@ class Lab:
         pid = self.pid(name)
         if pid is not None:
             # systemd-nspawn passes SIGTERM on as an orderly shutdown.
-            os.kill(pid, signal.SIGTERM)
+            os.killpg(pid, signal.SIGTERM)
             deadline = time.monotonic() + STOP_TIMEOUT_S
             while self.pid(name) is not None and time.monotonic() < deadline:
                 time.sleep(0.05)
             if self.pid(name) is not None:
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
                 while self.pid(name) is not None and time.monotonic() < deadline + 5:
                     time.sleep(0.05)
         root = self.path(name, "root")
