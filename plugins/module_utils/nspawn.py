@@ -114,7 +114,8 @@ class Lab:
             write_file(os.path.join(root, path.lstrip("/")), entry["content"], int(entry.get("mode", "0644"), 8))
         command = [
             "sh", "-c", SUPERVISOR, "host", "systemd-nspawn", f"--directory={root}", f"--machine={host.name}",
-            "--register=no", "--keep-unit", "--boot", "--quiet", "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
+            "--register=no", "--keep-unit", "--boot", "--quiet", "--console=pipe", "--link-journal=no",
+            "--resolv-conf=off", "--timezone=off",
             f"--network-bridge={self.bridge.name}",
             *(f"--bind-ro={bind['source']}:{bind['target']}" for bind in binds),
         ]  # fmt: skip
