@@ -76,6 +76,14 @@ def test_module_is_in_the_action_group_whose_options_it_takes(name):
     assert membership == [f"wasmbed.edge.{group}" for group, member in expected.items() if member]
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_license_is_stated_and_its_check_ignored(name):
+    head = (ROOT / f"plugins/modules/{name}.py").read_text().splitlines()[:4]
+    assert "# SPDX-License-Identifier: MIT" in head
+    ignored = (ROOT / "tests/sanity/ignore-2.19.txt").read_text()
+    assert f"plugins/modules/{name}.py validate-modules:missing-gplv3-license" in ignored
+
+
 def test_groups_name_modules_that_exist():
     groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
     assert {name for members in groups.values() for name in members} <= set(MODULES)
