@@ -14,9 +14,12 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "build/bundle"
+# PR_SET_PDEATHSIG is about the thread that started a process, so that must be one that stays.
+_STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
 
 
 def bundle_file(pattern: str) -> Path:
@@ -45,9 +48,14 @@ class Service:
         self.log = log
         prefix = [setpriv, "--pdeathsig", "KILL"] if (setpriv := shutil.which("setpriv")) else []
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [*prefix, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+            self._process = _STARTER.submit(
+                subprocess.Popen,
+                [*prefix, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            ).result()
 
     @property
     def pid(self) -> int:
