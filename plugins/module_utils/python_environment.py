@@ -109,6 +109,9 @@ class Environment:
                 *(f"--find-links={self.wheels}", f"--requirement={self.requirements}"),
             ],
         )
+        # uv leaves its lock writable for everybody.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, ".lock"))
         return [self._run(run, [os.path.join(folder, "bin", program), *rest]) for program, *rest in verify]
 
     @staticmethod
