@@ -23,7 +23,7 @@ options:
     elements: str
     default: []
   certificates:
-    description: PEM files to report. Of a chain the first certificate is read.
+    description: PEM files to report, with wildcards. Of a chain the first certificate is read.
     type: list
     elements: path
     default: []
@@ -47,7 +47,7 @@ EXAMPLES = r"""
       - wasmbed-agent.service
       - wasmbed-runtime.service
     certificates:
-      - /etc/wasmbed/pki/gateway.crt
+      - /etc/wasmbed/pki/*.crt
 """
 
 RETURN = r"""
@@ -73,6 +73,7 @@ system:
   sample: running
 """
 
+import glob
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -108,6 +109,11 @@ def certificate_state(module: AnsibleModule, path: str) -> dict:
     return {"subject": fields.get("subject", ""), "not_after": time.strftime("%Y-%m-%dT%H:%M:%SZ", end)}
 
 
+def certificate_paths(patterns: list) -> list:
+    """Return the files that the patterns match; a pattern that matches none stands for itself, to be reported."""
+    return sorted({path for pattern in patterns for path in glob.glob(pattern) or [pattern]})
+
+
 def os_name() -> str:
     """Return PRETTY_NAME of os-release(5)."""
     try:
@@ -134,7 +140,9 @@ def main() -> None:
         os=os_name(),
         system=system.strip() or "unknown",
         units=unit_states(module, module.params["units"]),
-        certificates={path: certificate_state(module, path) for path in module.params["certificates"]},
+        certificates={
+            path: certificate_state(module, path) for path in certificate_paths(module.params["certificates"])
+        },
     )
 
 
