@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -85,16 +86,19 @@ def test_both_killed_at_once_end_with_one_instance(running: Site) -> None:
     assert len(words(running, 1.0)) == 1
 
 
-def test_an_agent_killed_in_the_middle_of_starting_many_ends_with_each_once(running: Site) -> None:
+def test_kills_in_the_middle_of_starting_many_end_with_each_once(running: Site) -> None:
     digest = running.push("crowd", good())
     names = [f"crowd{number}" for number in range(8)]
-    assert running.agent is not None
+    chance = random.Random(3)
     for name in names:
         running.place(name, digest, image=f"registry.wasmbed.io/{running.name}/crowd:v1")
-    for _ in range(3):
-        running.agent.kill()
-        running.start_agent()
-        time.sleep(0.4)
+    for _ in range(8):
+        # The moment of the kill is what this test varies.
+        time.sleep(chance.uniform(0.0, 1.5))
+        victim = chance.choice((running.agent, running.runtime))
+        assert victim is not None
+        victim.kill()
+        (running.start_agent if victim is running.agent else running.start_runtime)()
     ready(running)
     for name in names:
         running.wait_state(name, "Running")

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from wasmbed import __version__
 from wasmbed.api import (
+    DEFAULT_MAX_ARTIFACT_BYTES,
+    DEFAULT_MAX_MODULES,
     DEVICE_SLICE,
     GATEWAY,
     MANAGER_AGENT,
@@ -124,7 +126,10 @@ class Agent:
     async def _restore_limits(self) -> None:
         limits = await self._store.fact("limits")
         if self._limits is None and isinstance(limits, dict):
-            self._reconciler.set_limits(**limits)
+            self._reconciler.set_limits(
+                max_modules=int(limits.get("max_modules", DEFAULT_MAX_MODULES)),
+                max_artifact_bytes=int(limits.get("max_artifact_bytes", DEFAULT_MAX_ARTIFACT_BYTES)),
+            )
 
     async def _send(self, kind: Kind, body: Object) -> None:
         await self._kube.apply_status(kind, body, manager=MANAGER_AGENT)

@@ -109,7 +109,7 @@ def _scan(directory: Path, known: set[str]) -> set[str]:
     for path in directory.iterdir():
         if path.name in known:
             present.add(path.name)
-        else:
+        elif path.is_file():
             path.unlink()
     return present
 

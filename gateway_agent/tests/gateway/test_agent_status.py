@@ -1,0 +1,193 @@
+"""What statuses say, and when they are written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_agent_plan import placement
+from wasmbed.api import (
+    PLACEMENT,
+    DeviceSlice,
+    Gateway,
+    GatewayStatus,
+    Metadata,
+    PlacementDevice,
+    PlacementStatus,
+    SliceDevice,
+)
+from wasmbed.gateway.model import Shown
+from wasmbed.gateway.status import gateway_status, placement_status, settled, slice_status
+from wasmbed.gateway.writer import StatusWriter, Target
+from wasmbed.kube import ApiError, ApiUnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DIGEST = "sha256:" + "a" * 64
+A, B = PlacementDevice("a", "ns", "u", "gateway"), PlacementDevice("b", "ns", "u", "gateway")
+RUNNING = Shown("Running", DIGEST)
+
+
+def test_times_change_only_with_what_they_are_about() -> None:
+    item = placement("p", A, B)
+    shown = {"app-uid/ns/a": RUNNING, "app-uid/ns/b": Shown("Starting", DIGEST, message="pulling the image")}
+    first = placement_status(item, shown, PlacementStatus(), now="t1")
+    assert not settled(first)
+    shown["app-uid/ns/b"] = Shown("Failed", DIGEST, "DeviceError", "trap", 2)
+    second = placement_status(item, shown, first, now="t2")
+    assert settled(second)
+    assert [(d.state, d.since, d.restarts) for d in second.devices] == [("Running", "t1", 0), ("Failed", "t2", 2)]
+    (ready,) = second.conditions
+    assert (ready.status, ready.reason, ready.message, ready.last_transition_time) == (
+        "False",
+        "DeviceError",
+        "1 of 2 running, 1 failed",
+        "t1",
+    )
+    assert placement_status(item, shown, second, now="t3") == second
+
+
+@given(st.text(max_size=400))
+def test_a_message_is_cut_at_256_bytes_on_a_character(message: str) -> None:
+    shown = {"app-uid/ns/a": Shown("Failed", DIGEST, "DeviceError", message)}
+    status = placement_status(placement("p", A), shown, PlacementStatus(), now="t")
+    text = status.devices[0].message
+    assert len(text.encode()) <= 256
+    assert placement_status(placement("p", A), shown, status, now="u") == status
+
+
+def test_a_slice_keeps_since_when_its_devices_are_connected() -> None:
+    devices = (SliceDevice("a", "ns", "u", "gateway"), SliceDevice("m", "ns", "u", "mpu"))
+    view = DeviceSlice(Metadata("s", "ns-g", "uid", generation=4), "g", devices)
+    first = slice_status(view, now="t1")
+    assert first.observed_generation == 4
+    assert [(link.name, link.state, link.since) for link in first.links] == [("a", "Connected", "t1")]
+    assert slice_status(first, now="t2") == first
+
+
+def test_a_gateway_without_its_runtime_is_not_ready_and_says_why() -> None:
+    gateway = Gateway(Metadata("g", generation=2), "g:8080")
+
+    def status(previous: GatewayStatus, problem: str, now: str) -> GatewayStatus:
+        return gateway_status(
+            gateway,
+            previous,
+            agent_version="1",
+            wasmtime_version="50",
+            modules=3,
+            runtime_problem=problem,
+            now=now,
+        )
+
+    good = status(GatewayStatus(), "", "t1")
+    assert (good.conditions[0].status, good.modules, good.observed_generation) == ("True", 3, 2)
+    bad = status(good, "cannot connect", "t2")
+    assert (bad.conditions[0].status, bad.conditions[0].reason, bad.conditions[0].message) == (
+        "False",
+        "RuntimeUnavailable",
+        "cannot connect",
+    )
+    assert status(bad, "cannot connect", "t3") == bad
+
+
+class Api:
+    """Takes writes, and fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.failures: list[ApiError] = []
+        self.wake = asyncio.Event()
+
+    async def send(self, _: object, body: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        self.wake.set()
+        if self.failures:
+            raise self.failures.pop(0)
+        self.bodies.append(body)
+
+    async def until(self, check: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not check():
+                self.wake.clear()
+                await self.wake.wait()
+                await asyncio.sleep(0)
+
+    async def wait(self, count: int) -> None:
+        await self.until(lambda: len(self.bodies) >= count)
+
+
+TARGET = Target(PLACEMENT, "p", "uid", "ns")
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+async def test_quick_changes_are_one_write_and_equal_ones_none(api: Api) -> None:
+    counted: list[tuple[str, str]] = []
+    writer = StatusWriter(api.send, lambda kind, result: counted.append((kind, result)))
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(writer.run())
+        writer.put(TARGET, {"a": 0}, known={"a": 0})
+        for number in range(1, 6):
+            writer.put(TARGET, {"a": number}, known={"a": 0})
+        await api.wait(1)
+        writer.put(TARGET, {"a": 5}, known=None)
+        writer.put(TARGET, {"a": 6}, known=None)
+        await api.wait(2)
+        run.cancel()
+    assert [body["status"] for body in api.bodies] == [{"a": 5}, {"a": 6}]
+    assert api.bodies[0]["metadata"] == {"name": "p", "uid": "uid", "namespace": "ns"}
+    assert counted == [("Placement", "written")] * 2
+
+
+async def test_a_status_that_flaps_is_written_a_bounded_number_of_times(api: Api) -> None:
+    writer = StatusWriter(api.send, lambda *_: None)
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(writer.run())
+        end, number = loop.time() + 1.5, 0
+        while loop.time() < end:
+            number += 1
+            writer.put(TARGET, {"a": number}, known=None)
+            await asyncio.sleep(0.005)
+        last = {"a": number}
+        await api.until(lambda: api.bodies[-1]["status"] == last)
+        run.cancel()
+    # 5 at once and 5 a second.
+    assert len(api.bodies) <= 5 + 1.5 * 5 + 3
+
+
+async def test_a_write_that_failed_is_repeated_with_the_latest_status(api: Api) -> None:
+    writer = StatusWriter(api.send, lambda *_: None)
+    api.failures = [ApiUnreachableError("away")] * 2
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(writer.run())
+        writer.put(TARGET, {"a": 1}, known=None)
+        await api.until(lambda: len(api.failures) == 1)
+        writer.put(TARGET, {"a": 2}, known=None)
+        writer.hurry()
+        await api.wait(1)
+        run.cancel()
+    assert [body["status"] for body in api.bodies] == [{"a": 2}]
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_an_object_that_is_gone_is_not_written_again(api: Api, status: int) -> None:
+    writer = StatusWriter(api.send, lambda *_: None)
+    api.failures = [ApiError(status, "Gone", "gone")]
+    other = Target(PLACEMENT, "q", "uid", "ns")
+    async with asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(writer.run())
+        writer.put(TARGET, {"a": 1}, known=None)
+        await api.until(lambda: not api.failures)
+        writer.hurry()
+        writer.put(other, {"a": 3}, known=None)
+        await api.wait(1)
+        run.cancel()
+    assert [body["metadata"]["name"] for body in api.bodies] == ["q"]
