@@ -26,8 +26,8 @@ from wasmbed.runtime import engine, validate, wasm
 from wasmbed.runtime.profiles import MIB
 from wasmbed.runtime.protocol import MAX_MODULE_BYTES
 
-# Python and wasmtime map about 350 MiB; compiling takes about 85 MiB a MiB of module.
-BASE_MEMORY_BYTES: Final = 640 * MIB
+# Python and wasmtime map about 260 MiB; compiling takes about 85 MiB a MiB of module.
+BASE_MEMORY_BYTES: Final = 512 * MIB
 MEMORY_PER_MODULE_BYTE: Final = 128
 CPU_S: Final = 60
 WALL_S: Final = 120
@@ -131,6 +131,8 @@ def check_and_compile(module: bytes, directory: Path, name: str) -> list[str]:
     try:
         code = bytes(Module(engine.compiling_engine(), module).serialize())
     except WasmtimeError as error:
+        if "os error 12" in str(error):  # ENOMEM
+            raise MemoryError from error
         return [" ".join(str(error).split())[:200]]
     write_atomically(directory / f"{name}.cwasm", code)
     description = {"facts": asdict(facts), "sha256": hashlib.sha256(code).hexdigest()}

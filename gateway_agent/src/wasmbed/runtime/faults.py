@@ -48,7 +48,9 @@ def amount(size: int) -> str:
 def overtime(entry: str, verdict: Verdict, limit_ms: int, wall_factor: int) -> Fault:
     """Tell of a call that the watchdog interrupted."""
     if verdict == "wall":
-        return Fault(f"{entry} took {limit_ms * wall_factor} ms without using its {limit_ms} ms of CPU time")
+        return Fault(
+            f"{entry} took {limit_ms * wall_factor} ms and got less than its {limit_ms} ms of CPU time (busy gateway?)"
+        )
     return Fault(f"{entry} used its {limit_ms} ms of CPU time")
 
 

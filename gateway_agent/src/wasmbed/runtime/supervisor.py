@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 import time
 from dataclasses import dataclass
@@ -33,8 +31,6 @@ FIRST_DELAY_S: Final = 1.0
 LONGEST_DELAY_S: Final = 60.0
 # A failed instance is Running again after this long without a failure; the back-off begins anew after LONGEST_DELAY_S.
 RECOVERY_S: Final = 10.0
-# Instances yield the processor to the runtime's own loop and watchdog.
-_NICE: Final = 5
 _PAGE: Final = 4096
 _stack_size_lock: Final = threading.Lock()
 
@@ -139,9 +135,6 @@ class Supervisor:
     def _run(self) -> None:
         reader = self._exchange.join(self.request.application)
         try:
-            # A seccomp filter may forbid it; it is a help, not a limit.
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
             host = HostFunctions(
                 device=self.request.device,
                 env=self.request.env,
