@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from wasmbed.api.fields import ApiObjectError
 
-_FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)")
+_FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 _SUFFIX = {
     "n": Decimal(10) ** -9,
     "u": Decimal(10) ** -6,
