@@ -15,7 +15,7 @@ LINK = "/opt/wasmbed/venv"
 
 @pytest.fixture(scope="module")
 def hosts(site: Site) -> list[str]:
-    return site.group("site")
+    return site.group("controller:gateways")
 
 
 @pytest.mark.parametrize("program", ["wasmbed-agent", "wasmbed-controller", "wasmbed-runtime"])
