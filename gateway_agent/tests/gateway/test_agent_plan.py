@@ -203,9 +203,14 @@ class Convergence(RuleBasedStateMachine):
             assert name not in plan.stops
             self.calls[name] = request
 
-    @rule(name=st.sampled_from("abcd"), digest=st.sampled_from(DIGESTS), value=st.sampled_from("12"))
-    def place(self, name: str, digest: str, value: str) -> None:
-        self.wanted[name] = want(name, digest, value)
+    @rule(names=st.sets(st.sampled_from("abcd"), min_size=1), digest=st.sampled_from(DIGESTS))
+    def place(self, names: set[str], digest: str) -> None:
+        self.wanted.update({name: want(name, digest) for name in names})
+        self.act()
+
+    @rule(value=st.sampled_from("12"))
+    def edit_all(self, value: str) -> None:
+        self.wanted = {name: want(name, item.request.digest, value) for name, item in self.wanted.items()}
         self.act()
 
     @rule(name=st.sampled_from("abcd"))
@@ -270,6 +275,8 @@ class Convergence(RuleBasedStateMachine):
 
     @rule()
     def all_works_for_a_while(self) -> None:
+        if not self.connected:
+            self.runtime_or_agent_connects()
         for _ in range(12):
             self.time_passes(6)
             self.finish_work(works=True)
@@ -296,5 +303,5 @@ class Convergence(RuleBasedStateMachine):
         assert running == self.actual.keys()
 
 
-Convergence.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Convergence.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestConvergence = Convergence.TestCase
