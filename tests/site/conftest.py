@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-KUBECONFIG = ROOT / "build/site/admin.kubeconfig"
-VARIABLES = ("deploy_registry", "deploy_registry_username", "deploy_registry_password", "deploy_registry_ca_path")
+SITE = ROOT / "build/site"
+KUBECONFIG = SITE / "admin.kubeconfig"
 TYPE = "drone"
+
+
+def lab_hosts() -> dict[str, str]:
+    """Host name -> address, of the lab's inventory."""
+    inventory = yaml.safe_load((ROOT / "inventory/lab/group_vars/all/lab.yml").read_text())
+    return {host["name"]: host["address"] for host in inventory["lab_hosts"]}
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,9 @@ class Site:
 
     def ssh(self, host: str, *command: str) -> str:
         """Run a command on a host of the lab as root; return what it printed."""
-        inventory = self.hosts[host]
         options = ["-i", ROOT / "build/lab/id_ed25519", "-o", f"UserKnownHostsFile={ROOT}/build/lab/known_hosts"]
         result = subprocess.run(
-            ["ssh", *options, "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", f"root@{inventory}", *command],
+            ["ssh", *options, "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", f"root@{lab_hosts()[host]}", *command],
             capture_output=True,
             text=True,
             timeout=60,
@@ -58,12 +63,6 @@ class Site:
         )
         assert result.returncode == 0, f"{host}: {' '.join(command)}: {result.stderr}"
         return result.stdout
-
-    @property
-    def hosts(self) -> dict[str, str]:
-        """Host name -> address, of the lab's inventory."""
-        inventory = yaml.safe_load((ROOT / "inventory/lab/group_vars/all/lab.yml").read_text())
-        return {host["name"]: host["address"] for host in inventory["lab_hosts"]}
 
     def application(self, name: str) -> dict[str, Any]:
         """Return the status of an application in the namespace default."""
@@ -104,23 +103,8 @@ def site() -> Iterator[Site]:
     """The site, as `make demo` leaves it; what the tests made in the namespace default is deleted again."""
     if not KUBECONFIG.exists():
         pytest.fail("there is no site; run `make demo` first")
-    names = "{{ {" + ", ".join(f"'{name}': {name}" for name in VARIABLES) + "} | to_json }}"
-    output = subprocess.run(
-        ["ansible", "localhost", "-m", "ansible.builtin.debug", "-a", f"msg={names}"],
-        cwd=ROOT,
-        env=None,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
-    values = json.loads(yaml.safe_load(output.split("=>", 1)[1])["msg"])
-    registry = Registry(
-        values["deploy_registry"],
-        values["deploy_registry_username"],
-        values["deploy_registry_password"],
-        values["deploy_registry_ca_path"],
-    )
+    password = (SITE / "secrets/registry-push").read_text().strip()
+    registry = Registry(f"{lab_hosts()['cp1']}:5000", "push", password, str(SITE / "pki/site-ca.crt"))
     found = Site(registry)
     yield found
     for kind in ("wasmapplications", "edgedevices"):
