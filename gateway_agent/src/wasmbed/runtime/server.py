@@ -235,10 +235,12 @@ class Server:
         try:
             return {"ok": True, **await self._do(message)}
         except Refusal as refusal:
+            _log_findings(message, refusal.findings)
             return _refused(refusal.reason, str(refusal), refusal.findings)
         except ProtocolError as error:
             return _refused("BadRequest", str(error))
         except CompileError as error:
+            _log_findings(message, error.findings)
             return _refused("InvalidModule", _summary(error.findings), error.findings)
         except OSError as error:
             log.error("request failed op=%s error=%s", message.get("op"), error)
@@ -271,6 +273,11 @@ class Server:
 
 def _refused(reason: protocol.Reason, message: str, findings: list[str] | None = None) -> dict[str, Any]:
     return {"ok": False, "reason": reason, "message": protocol.shorten(message), "findings": findings or []}
+
+
+def _log_findings(message: Mapping[str, Any], findings: list[str]) -> None:
+    for finding in findings:
+        log.info("module refused op=%s digest=%s finding=%s", message.get("op"), message.get("digest"), finding)
 
 
 def _summary(findings: list[str]) -> str:
