@@ -15,7 +15,7 @@ author:
 description:
   - Applies the application by server-side apply as the field manager C(wasmbed-ansible), and waits for its phase.
   - While it waits, each change of phase, counts or reason is printed as it happens when the module runs on the control
-    machine (C(connection) is C(local)); it is returned in RV(progress) in any case.
+    machine (C(connection) is C(local), not C(async)); it is returned in RV(progress) in any case.
   - Fails with the cluster's reason and message and the failing devices. A module that is invalid fails at once, an
     image that cannot be pulled after 15 seconds, anything else when O(wait_timeout) is over.
 extends_documentation_fragment:
@@ -192,10 +192,6 @@ attributes:
     support: full
   idempotent:
     support: full
-  async:
-    description: Supports the C(async) keyword.
-    support: full
-    details: Progress is then only returned, not printed.
 seealso:
   - module: wasmbed.edge.wasm_application_info
   - module: wasmbed.edge.wasm_artifact
@@ -251,11 +247,6 @@ progress:
   type: list
   elements: dict
   sample:
-    - at_s: 0.02
-      phase: Pending
-      reason: ""
-      message: ""
-      counts: {}
     - at_s: 1.27
       phase: Running
       reason: ""
