@@ -55,10 +55,12 @@ class World:
         return self.images[reference]
 
     @contextlib.asynccontextmanager
-    async def controller(self) -> AsyncIterator[Controller]:
-        """A controller that runs while the context lasts."""
+    async def controller(self, *, port: int | None = None) -> AsyncIterator[Controller]:
+        """A controller that runs while the context lasts; `port` is that of a proxy before the API server."""
         self.metrics = Metrics()
         kubeconfig = self.cluster.folder / f"{USER.replace(':', '-')}.kubeconfig"
+        if port is not None:
+            kubeconfig = self.cluster.user(USER, url=f"https://127.0.0.1:{port}")
         async with Kube.from_kubeconfig(kubeconfig, user_agent="test-controller") as kube:
             recorder = Recorder(kube, controller="wasmbed.io/controller", instance="test")
             controller = Controller(kube, self.resolve, recorder, self.metrics, Health(), image_backoff_s=(0.05, 0.2))

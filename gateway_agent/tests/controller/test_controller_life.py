@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from wasmbed.api import DEVICE_SLICE, EDGE_DEVICE, LABEL_APPLICATION_UID, PLACEMENT, WASM_APPLICATION
 from wasmbed.kube import ApiError
 
+from tests.support.proxy import proxy_to
 from tests.support.waiting import eventually
 
 
@@ -159,6 +161,37 @@ async def test_expired_lease_marks_devices_unreachable_and_renewal_brings_them_b
         world.gateway.renewing = True
         await world.device_in("drone-1", "Connected")
         await world.application_in("app", "Running", running=1)
+
+
+@pytest.mark.parametrize("how", ["cut", "silent"])
+async def test_outage_of_the_api_is_not_the_loss_of_a_gateway(world: Any, run: Any, how: str) -> None:
+    world.gateway.lease_s = 1
+    loop = asyncio.get_running_loop()
+    async with proxy_to(world.cluster.port) as proxy, run(world.gateway.run()), world.controller(port=proxy.port):
+        await world.device("drone-1")
+        await world.application("app", world.image("app"))
+        device = await world.device_in("drone-1", "Connected")
+        application = await world.application_in("app", "Running", running=1)
+        over = loop.time() + 3 * world.gateway.lease_s
+        if how == "cut":
+            await proxy.cut()
+        else:
+            proxy.silent = True
+        await eventually(lambda: _passed(over), "the outage is longer than a lease")
+        if how == "cut":
+            await proxy.open()
+        else:
+            proxy.silent = False
+            proxy.drop()
+        await world.device("drone-2")
+        await world.application_in("app", "Running", running=2)
+        after = await world.get(EDGE_DEVICE, "drone-1")
+        assert after["metadata"]["resourceVersion"] == device["metadata"]["resourceVersion"]
+        assert ("Warning", "GatewayUnreachable") not in await world.events(application["metadata"]["name"])
+
+
+async def _passed(moment: float) -> bool:
+    return asyncio.get_running_loop().time() > moment
 
 
 async def test_device_without_gateway_says_so_until_the_gateway_comes(world: Any, run: Any) -> None:

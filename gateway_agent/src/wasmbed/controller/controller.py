@@ -52,6 +52,7 @@ V = TypeVar("V")
 Stamp = tuple[int, Image | None]
 
 WORKERS = 8
+DEVICE_WORKERS = 4
 # Writes of EdgeDevice statuses; all else is written as soon as it is known.
 DEVICE_WRITES_PER_S = 200.0
 DEVICE_WRITES_BURST = 200.0
@@ -119,7 +120,7 @@ class Controller:
                 await informer.wait_synced()
             logger.info("caches are filled applications=%d", len(self.observed.applications))
             group.create_task(self.queue.run(self._handle, workers=WORKERS), name="main")
-            group.create_task(self.device_queue.run(self._handle, workers=WORKERS), name="devices")
+            group.create_task(self.device_queue.run(self._handle, workers=DEVICE_WORKERS), name="devices")
 
     async def wait_idle(self) -> None:
         """Wait until no work is left, but for what is due later."""
