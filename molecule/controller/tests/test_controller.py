@@ -23,7 +23,10 @@ spec:
 
 def may(site: Site, verb: str, resource: str, namespace: str) -> bool:
     where = ["--all-namespaces"] if namespace == "*" else ["--namespace", namespace]
-    result = site.kubectl("auth", "can-i", verb, resource, "--as=wasmbed:controller", *where, check=False)
+    # kubectl would take what follows a slash for an object's name.
+    resource, _, subresource = resource.partition("/")
+    what = [resource, f"--subresource={subresource}"]
+    result = site.kubectl("auth", "can-i", verb, *what, "--as=wasmbed:controller", *where, check=False)
     return result.stdout.strip() == "yes"
 
 
