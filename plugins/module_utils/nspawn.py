@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import shutil
 import signal
@@ -14,9 +15,12 @@ import socket
 import subprocess
 import time
 
-# With --keep-unit systemd-nspawn ends with 133 when the host reboots, for its unit to start it again. The shell does
-# that here; it outlives the signal that shuts the host down, to end with it.
-SUPERVISOR = 'trap : TERM; while "$@"; [ $? -eq 133 ]; do :; done'
+# The shell moves itself into the host's control groups. With --keep-unit systemd-nspawn ends with 133 when the host
+# reboots, for its unit to start it again: the shell does that too. It outlives the signal that shuts the host down.
+SUPERVISOR = (
+    'for group in $GROUPS_OF_HOST; do echo $$ >"$group/cgroup.procs"; done; '
+    'trap : TERM; while "$@"; [ $? -eq 133 ]; do :; done'
+)
 STOP_TIMEOUT_S = 20.0
 BOOT_TIMEOUT_S = 60.0
 
@@ -63,6 +67,26 @@ def write_file(path: str, text: str, mode: int = 0o644) -> None:
     os.replace(temporary, path)
 
 
+def systemd_runs_here() -> bool:
+    return os.path.isdir("/run/systemd/system")
+
+
+def control_groups(membership: str, root: str = "/sys/fs/cgroup") -> list[str]:
+    """Return the folders of the process's control groups that a systemd manages: version 2, and version 1's own.
+
+    C(membership) is the text of proc(5) cgroup.
+    """
+    folders = []
+    for line in membership.splitlines():
+        _number, controllers, path = line.split(":", 2)
+        mounts = {"name=systemd": ["systemd"], "": ["unified", ""]}.get(controllers, [])
+        for mount in mounts:
+            if os.path.exists(os.path.join(root, mount, "cgroup.procs")):
+                folders.append(os.path.normpath(f"{root}/{mount}/{path}"))
+                break
+    return folders
+
+
 class Lab:
     """The hosts under one folder: C(<directory>/hosts/<name>/{upper,work,root}), pid file and console log beside."""
 
@@ -83,6 +107,18 @@ class Lab:
         except (OSError, ValueError):
             return None
         return pid if f"--directory={self.path(host, 'root')}".encode() in arguments else None
+
+    def groups(self, host: str) -> list[str]:
+        """Return the host's own control groups. Hosts that share one would stop each other's units.
+
+        Where systemd runs the machine it gives each host a scope, and there are none of ours.
+        """
+        if systemd_runs_here():
+            return []
+        with open("/proc/self/cgroup", encoding="utf-8") as stream:
+            membership = stream.read(65536)
+        name = f"lab-{hashlib.sha256(self.path(host).encode()).hexdigest()[:12]}"
+        return [os.path.join(folder, name) for folder in control_groups(membership)]
 
     def bridge_is_up(self) -> bool:
         return os.path.isdir(f"/sys/class/net/{self.bridge.name}")
@@ -112,16 +148,25 @@ class Lab:
         write_file(os.path.join(root, "etc/hostname"), f"{host.name}\n")
         for path, entry in files.items():
             write_file(os.path.join(root, path.lstrip("/")), entry["content"], int(entry.get("mode", "0644"), 8))
+        groups = self.groups(host.name)
+        for group in groups:
+            os.makedirs(group, exist_ok=True)
         command = [
             "sh", "-c", SUPERVISOR, "host", "systemd-nspawn", f"--directory={root}", f"--machine={host.name}",
-            "--register=no", "--keep-unit", "--boot", "--quiet", "--console=pipe", "--link-journal=no",
-            "--resolv-conf=off", "--timezone=off",
+            "--register=no", *([] if systemd_runs_here() else ["--keep-unit"]), "--boot", "--quiet", "--console=pipe",
+            "--link-journal=no", "--resolv-conf=off", "--timezone=off",
             f"--network-bridge={self.bridge.name}",
             *(f"--bind-ro={bind['source']}:{bind['target']}" for bind in binds),
         ]  # fmt: skip
         with open(self.path(host.name, "console.log"), "ab") as console:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd="/"
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                cwd="/",
+                env={**os.environ, "GROUPS_OF_HOST": " ".join(groups)},
             )
         write_file(self.path(host.name, "pid"), f"{process.pid}\n")
 
@@ -159,6 +204,11 @@ class Lab:
             run("umount", "--recursive", root)
         if os.path.ismount(root):
             raise LabError(f"{root} is still mounted; find who uses it with `fuser -vm {root}` and run this again")
+        for group in self.groups(name):
+            for folder, _folders, _files in os.walk(group, topdown=False):
+                # A control group that still has a process stays, and does no harm.
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
         shutil.rmtree(self.path(name))
 
     def remove_bridge(self) -> None:

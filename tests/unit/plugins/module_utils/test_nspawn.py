@@ -91,3 +91,23 @@ def test_command_that_fails_is_named_with_its_last_words():
 
 def test_prefix_length_is_that_of_the_bridge():
     assert nspawn.Bridge("wb0", "10.79.0.1/24").prefix_length == "24"
+
+
+def test_control_groups_are_those_that_a_systemd_manages(tmp_path):
+    membership = "9:name=systemd:/a\n4:memory:/x\n0::/b\n"
+    for mount in ("systemd", "unified", "memory"):
+        (tmp_path / mount).mkdir()
+        (tmp_path / mount / "cgroup.procs").touch()
+    root = str(tmp_path)
+    assert nspawn.control_groups(membership, root) == [f"{root}/systemd/a", f"{root}/unified/b"]
+
+
+def test_control_group_of_version_2_alone_is_at_the_root(tmp_path):
+    (tmp_path / "cgroup.procs").touch()
+    assert nspawn.control_groups("0::/user.slice/b\n", str(tmp_path)) == [f"{tmp_path}/user.slice/b"]
+
+
+def test_hosts_have_control_groups_of_their_own(lab, tmp_path):
+    other = nspawn.Lab(str(tmp_path / "other"), lab.bridge)
+    groups = [group for of in (lab.groups("a"), lab.groups("b"), other.groups("a")) for group in of]
+    assert len(groups) == len(set(groups))
