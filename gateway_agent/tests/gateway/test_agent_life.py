@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway_site import API, Site, device_of, eventually, good
+from gateway_site import API, GOOD, Site, device_of, eventually, good, wat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,40 @@ def test_a_new_version_that_cannot_run_leaves_the_old_one_running(site: Site) ->
     assert state["reason"] == "InvalidModule"
     assert f"{digest[:19]} runs on" in state["message"]
     assert site.wait_line("keep").word == word
+
+
+def test_a_new_version_that_is_refused_at_its_start_leaves_the_old_one_running(site: Site) -> None:
+    """Limits and grants were looked at by the start alone, so the old one had ended before the new one was refused."""
+    digest = site.push("roomy", good())
+    site.place("roomy", digest)
+    site.wait_state("roomy", "Running")
+    word = site.wait_line("roomy").word
+    large = site.push("roomy", wat(GOOD.replace('(memory (export "memory") 1)', '(memory (export "memory") 32)')))
+    site.place("roomy", large)
+    state = site.wait_state("roomy", "Failed", digest=large)
+    assert state["reason"] == "InvalidModule"
+    assert "begins with 2097152 bytes; the limit is 1048576" in state["message"]
+    assert state["message"].endswith(f"{digest[:19]} runs on")
+    assert site.wait_line("roomy").word == word
+    limits = {"memoryBytes": 2 << 20, "stackBytes": 65536, "cpuMillisPerCall": 1000}
+    site.place("roomy", large, limits=limits)
+    site.wait_state("roomy", "Running", digest=large)
+    assert site.wait_line("roomy").word != word
+
+
+def test_a_withdrawn_grant_ends_what_runs_with_it(site: Site) -> None:
+    digest = site.push("bold", good())
+    site.place("bold", digest)
+    site.wait_state("bold", "Running")
+    assert site.agent is not None
+    site.agent.kill()
+    site.place("bold", digest, grants=[])
+    site.start_agent()
+    state = site.wait_state("bold", "Failed")
+    assert (state["reason"], "runs on" in state["message"]) == ("InvalidModule", False)
+    site.new_lines()
+    time.sleep(0.5)
+    assert site.new_lines() == []
 
 
 def test_a_cached_artifact_is_running_within_tens_of_milliseconds(site: Site) -> None:

@@ -104,6 +104,30 @@ def test_a_refusal_counts_only_for_the_content_that_was_refused() -> None:
     assert plan.starts == {"i": edited.request}
 
 
+def test_what_was_refused_is_told_beside_what_runs_on() -> None:
+    old, new, edited = want("i"), want("i", DIGESTS[1]), want("i", value="2")
+    for wanted, ends in ((new, f"; {DIGESTS[0][:19]} runs on"), (edited, "; it runs on as it was")):
+        refusals = {"i": Refusal(wanted.key, Failure("InvalidModule", "m" * 256, math.inf))}
+        plan = make_plan(
+            world(wanted={"i": wanted}, running={"i": observe(old)}, artifacts=DONE, modules=DONE, refusals=refusals)
+        )
+        assert (plan.starts, plan.stops) == ({}, set())
+        assert (plan.shown["i"].state, plan.shown["i"].digest) == ("Failed", wanted.request.digest)
+        assert plan.shown["i"].message.endswith(ends)
+        assert len(plan.shown["i"].message.encode()) <= 256
+
+
+def test_a_withdrawn_grant_ends_the_instance_at_once() -> None:
+    old, new = want("i"), want("i", DIGESTS[1])
+    running = {"i": replace(observe(old), grants=frozenset({"wasmbed:sys"}))}
+    plan = make_plan(world(wanted={"i": new}, running=running))
+    assert (plan.stops, plan.starts) == ({"i"}, {})
+    plan = make_plan(world(wanted={"i": new}, running=running, artifacts=DONE, modules=DONE))
+    assert (plan.stops, plan.starts) == ({"i"}, {}), "not stopped and started by two calls"
+    plan = make_plan(world(wanted={"i": new}, running=running, artifacts=DONE, modules=DONE, busy={"i"}))
+    assert (plan.stops, plan.starts) == (set(), {})
+
+
 def test_those_that_run_keep_their_place_when_modules_are_limited() -> None:
     wanted = {name: want(name) for name in "abc"}
     running = {"c": observe(wanted["c"])}

@@ -6,11 +6,15 @@ import asyncio
 import signal
 import socket
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from runtime_support import Agent, RuntimeProcess, connected, digest_of, tick_module
+from runtime_support import SYS, Agent, RuntimeProcess, connected, digest_of, tick_module
 from wasmbed.runtime import Limits, LogEvent, RequestRefused, RuntimeClient, RuntimeGone, StartRequest, protocol
+from wasmbed.runtime.artifacts import Artifacts
+from wasmbed.runtime.events import EventQueue
+from wasmbed.runtime.server import Instances
 from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
@@ -75,6 +79,40 @@ async def test_what_cannot_start_is_refused_with_its_reason(agent: Agent) -> Non
     assert len(refusal.value.findings) == 4
     assert refusal.value.message.endswith("(and 3 more)")
     assert not await agent.client.has(digest_of(b"nothing"))
+
+
+async def test_a_check_refuses_what_a_start_would_and_touches_nothing(agent: Agent) -> None:
+    running = await agent.run("one", tick_module(), grants=())
+    await agent.state("one", "Running")
+    await agent.client.load(digest_of(TALKING), TALKING)
+    new = replace(running, digest=digest_of(TALKING))
+    with pytest.raises(RequestRefused, match="wasmbed:sys is not granted") as refusal:
+        await agent.client.check(new)
+    assert refusal.value.reason == "InvalidModule"
+    with pytest.raises(RequestRefused) as refusal:
+        await agent.client.check(replace(new, digest=digest_of(b"nothing")))
+    assert refusal.value.reason == "NotFound"
+    await agent.client.check(replace(new, grants=SYS))
+    (row,) = await agent.client.list()
+    assert (row.key, row.state, row.restarts, row.grants) == (running.key(), "Running", 0, ())
+
+
+async def test_a_stop_whose_agent_went_away_leaves_no_instance_to_adopt(tmp_path: Path) -> None:
+    """Such an instance stayed in the list as Running, and the next agent that wanted it never started it again."""
+    artifacts = Artifacts(tmp_path / "cache")
+    await artifacts.load(digest_of(TALKING), TALKING)
+    instances = Instances(artifacts, EventQueue(lambda: None))
+    request = StartRequest("one", digest_of(TALKING), "a/b", "c/d", "gateway", grants=SYS, env={"WORD": "hi"})
+    try:
+        await instances.start(request)
+        stopping = asyncio.ensure_future(instances.stop("one"))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        assert instances.list() == []
+        await instances.start(request)
+        assert [row["instance"] for row in instances.list()] == ["one"]
+    finally:
+        await instances.close()
 
 
 async def test_many_instances_of_one_module_share_its_code_and_all_run(agent: Agent) -> None:

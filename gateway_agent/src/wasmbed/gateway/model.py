@@ -73,6 +73,7 @@ class Observed:
     reason: str = ""
     message: str = ""
     restarts: int = 0
+    grants: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

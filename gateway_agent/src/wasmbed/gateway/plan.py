@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wasmbed.api import InstanceState, Reason
+from wasmbed.api import MESSAGE_BYTES, InstanceState, Reason, shorten
 from wasmbed.gateway.model import Failure, Observed, Progress, Refusal, Shown, Stage, Wanted
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ class Plan:
 def make_plan(world: World) -> Plan:
     """Decide.
 
-    A start of an instance that runs with other content is a replacement: its module is loaded already, so the old one
-    is stopped only then. One instance has one call under way at a time, so there are never two of it.
+    A start of an instance that runs with other content is a replacement: its module is loaded already and the runtime
+    checks it first, so that an old one is stopped only for what can run. But one with a grant that was withdrawn is
+    stopped at once. One instance has one call under way at a time, so there are never two of it.
     """
     plan = Plan()
     # Those that run have their place before those that came later.
@@ -75,6 +76,11 @@ def _bring_up(name: str, world: World, plan: Plan) -> None:
         plan.shown[name] = Shown(observed.state, observed.digest, observed.reason, observed.message, observed.restarts)
         return
     digest = wanted.request.digest
+    if observed is not None and not observed.grants.issubset(wanted.request.grants):
+        if name not in world.busy:
+            plan.stops.add(name)
+        plan.shown[name] = Shown(InstanceState.STARTING, digest, message="stopping: a grant was withdrawn")
+        return
     artifact, module = world.artifacts.get(digest, _UNKNOWN), world.modules.get(digest, _UNKNOWN)
     refusal = world.refusals.get(name)
     if artifact.stage is not Stage.DONE:
@@ -98,6 +104,9 @@ def _shown(step: str, failure: Failure | None, digest: str, observed: Observed |
     restarts = observed.restarts if observed is not None else 0
     if failure is None:
         return Shown(InstanceState.STARTING, digest, message=step, restarts=restarts)
-    # A new version that cannot run leaves the one before it alone.
-    still = f"; {observed.digest[:19]} runs on" if observed is not None and observed.digest != digest else ""
-    return Shown(InstanceState.FAILED, digest, failure.reason, failure.message + still, restarts)
+    # What cannot run leaves the version, or the settings, before it alone.
+    still = ""
+    if observed is not None and observed.key:
+        still = f"; {observed.digest[:19]} runs on" if observed.digest != digest else "; it runs on as it was"
+    message = shorten(failure.message, MESSAGE_BYTES - len(still)) + still
+    return Shown(InstanceState.FAILED, digest, failure.reason, message, restarts)

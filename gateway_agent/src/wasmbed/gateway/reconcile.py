@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wasmbed.api import DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_MODULES, InstanceState, Reason
@@ -87,7 +88,10 @@ class Reconciler:
         """Take up a connected runtime with what runs in it; equal instances are adopted by the next plan."""
         self._client = client
         self._running = {
-            item.instance: Observed(item.digest, item.key, item.state, item.reason, item.message, item.restarts)
+            item.instance: Observed(
+                *(item.digest, item.key, item.state, item.reason, item.message, item.restarts),
+                grants=frozenset(item.grants),
+            )
             for item in instances
         }
         self._modules.clear()
@@ -108,8 +112,8 @@ class Reconciler:
         known = self._running.get(event.instance)
         if known is None:
             return
-        self._running[event.instance] = Observed(
-            known.digest, known.key, event.state, event.reason, event.message, event.restarts
+        self._running[event.instance] = replace(
+            known, state=event.state, reason=event.reason, message=event.message, restarts=event.restarts
         )
         wanted = self._wanted.get(event.instance)
         if event.state == InstanceState.RUNNING.value and wanted is not None and wanted.key == known.key:
@@ -265,26 +269,32 @@ class Reconciler:
             await asyncio.sleep(STOP_RETRY_S)
 
     async def _start(self, client: RuntimeClient, name: str, request: StartRequest) -> None:
-        if name in self._running:
-            await self._stop(client, name)
-        if self._client is not client:
-            return
-        self._running[name] = Observed(request.digest, request.key(), InstanceState.STARTING)
+        """Start, in place of what runs under the name only when the runtime finds no fault with the new content."""
+        try:
+            if name in self._running:
+                await client.check(request)
+                await self._stop(client, name)
+            if self._client is client:
+                await self._start_new(client, name, request)
+        except RequestRefused as error:
+            if error.reason == "NotFound" and self._client is client:
+                self._modules.pop(request.digest, None)
+            raise
+
+    async def _start_new(self, client: RuntimeClient, name: str, request: StartRequest) -> None:
+        self._running[name] = Observed(
+            request.digest, request.key(), InstanceState.STARTING, grants=frozenset(request.grants)
+        )
         try:
             await client.start(request)
         except RequestRefused as error:
-            if self._client is not client:
-                return
-            if error.reason == "BadRequest":
+            if self._client is client and error.reason == "BadRequest":
                 # Something of this name may run that was not listed: the next try replaces it.
                 self._running[name] = Observed(request.digest, "", InstanceState.FAILED)
-            else:
+            elif self._client is client:
                 self._running.pop(name, None)
-            if error.reason == "NotFound":
-                self._modules.pop(request.digest, None)
             raise
-        else:
-            self._refusals.pop(name, None)
+        self._refusals.pop(name, None)
 
     @staticmethod
     def _failure(progress: Mapping[str, Progress], digest: str) -> Failure | None:

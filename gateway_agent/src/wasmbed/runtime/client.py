@@ -204,6 +204,13 @@ class RuntimeClient:
         """
         await self._link.call("start", request.to_wire(), CALL_TIMEOUT_S)
 
+    async def check(self, request: StartRequest) -> None:
+        """Ask whether a start would be refused for its class, grants or limits, whatever runs under its id now.
+
+        Raises RequestRefused as `start` does, but for the other content and the room.
+        """
+        await self._link.call("check", request.to_wire(), CALL_TIMEOUT_S)
+
     async def stop(self, instance: str) -> None:
         """Stop an instance and wait until it is gone; nothing happens when there is none."""
         await self._link.call("stop", {"instance": instance}, CALL_TIMEOUT_S)

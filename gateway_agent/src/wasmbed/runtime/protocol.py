@@ -167,9 +167,6 @@ class StartRequest:
 
     @classmethod
     def from_wire(cls, message: Mapping[str, Any]) -> StartRequest:
-        grants = message.get("grants", [])
-        if not isinstance(grants, list) or len(grants) > MAX_GRANTS or not all(isinstance(g, str) for g in grants):
-            raise ProtocolError(f"field 'grants' is not a list of at most {MAX_GRANTS} texts")
         env = message.get("env", {})
         if not isinstance(env, dict) or len(env) > MAX_ENV:
             raise ProtocolError(f"field 'env' is not a map of at most {MAX_ENV} entries")
@@ -186,7 +183,7 @@ class StartRequest:
             device=text(message, "device"),
             device_class=text(message, "class", limit_bytes=32),
             limits=Limits.from_wire(message.get("limits", {})),
-            grants=tuple(sorted(set(grants))),
+            grants=_grants(message),
             env=dict(env),
         )
 
@@ -215,6 +212,7 @@ class InstanceStatus:
     message: str
     restarts: int
     key: str
+    grants: tuple[str, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         return dict(self.__dict__)
@@ -231,6 +229,7 @@ class InstanceStatus:
             message=text(message, "message", empty=True),
             restarts=number(message, "restarts", 0, 1 << 62),
             key=text(message, "key"),
+            grants=_grants(message),
         )
 
 
@@ -288,6 +287,13 @@ def event_from_wire(message: Mapping[str, Any]) -> Event:
             )
         case other:
             raise ProtocolError(f"unknown event {other!r}")
+
+
+def _grants(message: Mapping[str, Any]) -> tuple[str, ...]:
+    grants = message.get("grants", [])
+    if not isinstance(grants, list) or len(grants) > MAX_GRANTS or not all(isinstance(grant, str) for grant in grants):
+        raise ProtocolError(f"field 'grants' is not a list of at most {MAX_GRANTS} texts")
+    return tuple(sorted(set(grants)))
 
 
 def _state(message: Mapping[str, Any]) -> State:

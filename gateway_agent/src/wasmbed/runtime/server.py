@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from wasmbed.runtime.artifacts import Artifact
+    from wasmbed.runtime.profiles import Profile
+
 log = logging.getLogger(__name__)
 
 MAX_INSTANCES: Final = 1024
@@ -62,7 +65,12 @@ class Instances:
         self._ended: dict[str, asyncio.Event] = {}
 
     def list(self) -> list[dict[str, Any]]:
-        return [supervisor.status().to_wire() for supervisor in self._running.values()]
+        # One that is to stop is as good as gone: an agent that took it for running would never start it again.
+        return [supervisor.status().to_wire() for supervisor in self._running.values() if not supervisor.stopping]
+
+    async def check(self, request: StartRequest) -> None:
+        """Tell whether `start` would find fault with a request, by raising the same Refusal; nothing changes."""
+        await self._admit(request)
 
     async def start(self, request: StartRequest) -> None:
         """Start an instance; raises Refusal."""
@@ -71,17 +79,7 @@ class Instances:
             await self.stop(request.instance)
         if self._is_running(request):
             return
-        profile = CLASSES.get(request.device_class)
-        if profile is None:
-            known = ", ".join(CLASSES)
-            raise Refusal("BadRequest", f"class {request.device_class!r} is unknown; there are {known}")
-        profile = profile.lowered(request.limits)
-        try:
-            artifact = await self._artifacts.get(request.digest)
-        except NotLoadedError:
-            raise Refusal("NotFound", f"{request.digest} is not loaded") from None
-        if findings := validate.start_findings(artifact.facts, profile, request.grants):
-            raise Refusal("InvalidModule", _summary(findings), findings)
+        profile, artifact = await self._admit(request)
         # Again, for the start that was first while this one waited for the disk.
         if self._is_running(request):
             return
@@ -90,10 +88,16 @@ class Instances:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
 
+        def has_ended() -> None:
+            ended.set()
+            # Not only in `stop`, whose caller may have gone away.
+            if supervisor.stopping:
+                self._forget(supervisor)
+
         def on_end() -> None:
             # A loop that is closed has nobody who waits.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(ended.set)
+                loop.call_soon_threadsafe(has_ended)
 
         supervisor = Supervisor(
             request,
@@ -110,6 +114,21 @@ class Instances:
             raise Refusal("DeviceError", f"no room for one more instance: {error}") from error
         self._running[request.instance] = supervisor
         self._ended[request.instance] = ended
+
+    async def _admit(self, request: StartRequest) -> tuple[Profile, Artifact]:
+        """Return the limits and the code of a request; raises Refusal when class, grants or limits do not allow it."""
+        profile = CLASSES.get(request.device_class)
+        if profile is None:
+            known = ", ".join(CLASSES)
+            raise Refusal("BadRequest", f"class {request.device_class!r} is unknown; there are {known}")
+        profile = profile.lowered(request.limits)
+        try:
+            artifact = await self._artifacts.get(request.digest)
+        except NotLoadedError:
+            raise Refusal("NotFound", f"{request.digest} is not loaded") from None
+        if findings := validate.start_findings(artifact.facts, profile, request.grants):
+            raise Refusal("InvalidModule", _summary(findings), findings)
+        return profile, artifact
 
     def _is_running(self, request: StartRequest) -> bool:
         running = self._running.get(request.instance)
@@ -128,6 +147,10 @@ class Instances:
                 await self._ended[instance].wait()
         except TimeoutError:
             raise Refusal("DeviceError", f"instance {instance!r} did not stop in {STOP_TIMEOUT_S:.0f} s") from None
+        self._forget(supervisor)
+
+    def _forget(self, supervisor: Supervisor) -> None:
+        instance = supervisor.request.instance
         if self._running.get(instance) is supervisor:
             del self._running[instance], self._ended[instance]
             self._events.forget(instance)
@@ -138,7 +161,7 @@ class Instances:
             supervisor.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_S):
-                for ended in self._ended.values():
+                for ended in list(self._ended.values()):
                     await ended.wait()
         self._watchdog.close()
 
@@ -260,6 +283,8 @@ class Server:
                 if not isinstance(module, bytes):
                     raise ProtocolError("field 'wasm' is not bytes")
                 await self._artifacts.load(protocol.digest(message), module)
+            case "check":
+                await self._instances.check(StartRequest.from_wire(message))
             case "start":
                 await self._instances.start(StartRequest.from_wire(message))
             case "stop":

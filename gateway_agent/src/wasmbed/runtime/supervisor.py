@@ -130,6 +130,7 @@ class Supervisor:
             message=course.message,
             restarts=course.restarts,
             key=self.key,
+            grants=self.request.grants,
         )
 
     def _run(self) -> None:
