@@ -46,8 +46,13 @@ test-fast: $(TOOLS)  ## Run lint and unit tests
 	@scripts/run-suites fast
 
 .PHONY: bench
-bench: $(TOOLS)  ## Measure the site; writes build/bench/site.json
+bench: $(TOOLS)  ## Measure the runtime and the site; writes build/bench/*.json
+	@python gateway_agent/bench/runtime.py
 	@scripts/bench
+
+.PHONY: soak
+soak: $(TOOLS)  ## Run the long tests against the demo's site: 100 kills of the gateway's processes
+	@WASMBED_KILLS=100 pytest -q tests/site/test_kills.py
 
 .PHONY: format
 format: $(TOOLS)  ## Format the Python sources
