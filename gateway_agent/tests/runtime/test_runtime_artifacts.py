@@ -10,7 +10,7 @@ import pytest
 from runtime_support import digest_of, tick_module
 from wasmbed.runtime import compile as compiling
 from wasmbed.runtime.artifacts import Artifacts, CacheError, NotLoadedError
-from wasmbed.runtime.compile import CompileError, compile_module
+from wasmbed.runtime.compile import CompileError, CompilerFailedError, compile_module
 from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
@@ -117,9 +117,24 @@ async def test_a_compilation_is_bounded_in_cpu_time(output: Path) -> None:
 
 
 async def test_a_compilation_is_bounded_in_wall_time_and_leaves_no_process(output: Path) -> None:
-    with pytest.raises(CompileError, match="compiling took more than 1 s"):
+    with pytest.raises(CompilerFailedError, match="compiling took more than 1 s"):
         await compile_module(heavy_module(), output, "name", wall_s=0.6)
     assert files(output) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "says"), [("kill -KILL $$", "died of signal 9"), ("exit 1", "failed with status 1")]
+)
+async def test_a_compiler_that_is_killed_or_fails_is_not_the_fault_of_the_module(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str
+) -> None:
+    """A full disk or the host's memory running out was told as InvalidModule, which is never tried again."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(compiling.sys, "executable", str(python))
+    with pytest.raises(CompilerFailedError, match=says):
+        await compile_module(MODULE, output, "name")
 
 
 @functools.cache

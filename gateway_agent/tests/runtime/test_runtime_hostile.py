@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from runtime_support import HEADER, Agent, section, tick_module, vector
+from runtime_support import HEADER, Agent, leb, name, section, tick_module, vector
 from wasmbed.runtime import Limits, LogEvent, RequestRefused, StateEvent
 from wasmtime import wat2wasm
 
@@ -188,6 +188,16 @@ async def test_data_segments_of_megabytes_start_and_stay_within_the_memory_limit
     assert (await agent.state("giant", "Running")).restarts == 0
 
 
+async def test_megabytes_of_names_and_types_are_no_trouble(agent: Agent) -> None:
+    """The description of such a module was too large to be read again, which ended the agent's connection each time."""
+    text = "".join(
+        f'(export "{letter * 100_000}" (func $wide))' for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS"
+    )
+    wide = f"(func $wide (param {'i32 ' * 1000}))" + "".join(f'(export "w{n}" (func $wide))' for n in range(900))
+    await agent.run("wordy", module_of(f'{wide} {text} (func (export "wasmbed_tick") (result i32) (i32.const 0))'))
+    await agent.state("wordy", "Running")
+
+
 TOO_MUCH = {
     "100,000 functions": (tick_module(functions=100_000), "100000 functions (at byte 0x12); the limit is 50000"),
     "too many data segments": (
@@ -216,6 +226,12 @@ TOO_MUCH = {
             wat2wasm('(module (import "env" "system" (func)) (func (export "wasmbed_tick") (result i32) i32.const 0))')
         ),
         "import env.system (at byte 0x15): there is no such import module",
+    ),
+    "a function of a million parameters": (
+        HEADER
+        + section(1, vector([b"\x60" + leb(1_000_000) + b"\x7f" * 1_000_000 + b"\0"]))
+        + section(2, vector([name("wasmbed:sys") + name("log") + b"\0\0"])),
+        "import wasmbed:sys.log (at byte 0xf4255): its type is (i32, i32, ",
     ),
     "a huge table": (
         bytes(wat2wasm('(module (table 4000000000 funcref) (func (export "wasmbed_tick") (result i32) i32.const 0))')),

@@ -183,6 +183,13 @@ async def test_a_connection_that_breaks_the_protocol_is_closed_alone(runtime: Ru
         assert await agent.client.list() == []
 
 
+async def test_a_fault_of_the_runtime_is_an_answer_and_does_not_end_the_connection(agent: Agent) -> None:
+    with pytest.raises(RequestRefused, match="internal error of the runtime") as refusal:
+        await agent.client._link.call("op", {"op": 10**5000}, 10)
+    assert refusal.value.reason == "DeviceError"
+    assert await agent.client.list() == []
+
+
 @pytest.mark.parametrize(
     ("message", "says"),
     [

@@ -11,6 +11,7 @@ SYS: Final = "wasmbed:sys"
 MEMORY_EXPORT: Final = "memory"
 START: Final = "wasmbed_start"
 TICK: Final = "wasmbed_tick"
+EXPORTS: Final = (MEMORY_EXPORT, START, TICK)
 ENTRY_TYPE: Final = FunctionType((), ("i32",))
 
 # Bounds that the SDK header names.

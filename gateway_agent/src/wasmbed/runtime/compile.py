@@ -32,7 +32,6 @@ MEMORY_PER_MODULE_BYTE: Final = 128
 CPU_S: Final = 60
 WALL_S: Final = 120
 MAX_OUTPUT_BYTES: Final = 256 * MIB
-_MAX_ANSWER_BYTES: Final = 256 * 1024
 
 
 class CompileError(Exception):
@@ -43,6 +42,10 @@ class CompileError(Exception):
         self.findings = findings
 
 
+class CompilerFailedError(Exception):
+    """The compiler was ended from outside or failed by itself, which says nothing about the module; try again."""
+
+
 def memory_limit_bytes(module_bytes: int) -> int:
     """Return the address space a child gets for a module of this size."""
     return BASE_MEMORY_BYTES + MEMORY_PER_MODULE_BYTE * module_bytes
@@ -51,7 +54,11 @@ def memory_limit_bytes(module_bytes: int) -> int:
 async def compile_module(
     module: bytes, directory: Path, name: str, *, cpu_s: int = CPU_S, wall_s: float = WALL_S
 ) -> None:
-    """Compile into directory/NAME.cwasm and NAME.json; raises CompileError, also when the child dies or is too slow."""
+    """Compile into directory/NAME.cwasm and NAME.json.
+
+    Raises CompileError, also when the module takes too much memory or CPU time or crashes the compiler, and
+    CompilerFailedError.
+    """
     memory_bytes = memory_limit_bytes(len(module))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-m", __name__),
@@ -64,27 +71,31 @@ async def compile_module(
         async with asyncio.timeout(wall_s):
             output, _ = await process.communicate(module)
     except TimeoutError:
-        raise CompileError([f"compiling took more than {wall_s:.0f} s"]) from None
+        # The limit of CPU time comes first unless the machine gives none.
+        raise CompilerFailedError(f"compiling took more than {wall_s:.0f} s") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise CompileError([_death(process.returncode or 0, memory_bytes, cpu_s)])
-    findings = json.loads(output[:_MAX_ANSWER_BYTES])
+        raise _death(process.returncode or 0, memory_bytes, cpu_s)
+    findings = json.loads(output)
     if findings:
         raise CompileError([str(finding) for finding in findings])
 
 
-def _death(status: int, memory_bytes: int, cpu_s: int) -> str:
+def _death(status: int, memory_bytes: int, cpu_s: int) -> CompileError | CompilerFailedError:
     if status == -signal.SIGXCPU:
-        return f"compiling took more than {cpu_s} s of CPU time"
+        return CompileError([f"compiling took more than {cpu_s} s of CPU time"])
     if status == -signal.SIGABRT:
-        return f"the compiler gave up; {memory_bytes // MIB} MiB of memory were not enough, or the module crashes it"
+        memory = f"{memory_bytes // MIB} MiB of memory were not enough"
+        return CompileError([f"the compiler gave up; {memory}, or the module crashes it"])
+    if status == -signal.SIGSEGV:
+        return CompileError(["the module crashes the compiler"])
     if status < 0:
-        return f"the compiler died of signal {-status} ({signal.strsignal(-status)})"
-    return f"the compiler failed with status {status}; the runtime's journal has its error"
+        return CompilerFailedError(f"the compiler died of signal {-status} ({signal.strsignal(-status)})")
+    return CompilerFailedError(f"the compiler failed with status {status}; the runtime's journal has its error")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import wasmbed
 from wasmbed.runtime import protocol, validate
 from wasmbed.runtime.artifacts import Artifacts, NotLoadedError
-from wasmbed.runtime.compile import CompileError
+from wasmbed.runtime.compile import CompileError, CompilerFailedError
 from wasmbed.runtime.engine import WASMTIME_VERSION
 from wasmbed.runtime.events import EventQueue
 from wasmbed.runtime.messages import Exchange
@@ -265,9 +265,12 @@ class Server:
         except CompileError as error:
             _log_findings(message, error.findings)
             return _refused("InvalidModule", _summary(error.findings), error.findings)
-        except OSError as error:
+        except (OSError, CompilerFailedError) as error:
             log.error("request failed op=%s error=%s", message.get("op"), error)
             return _refused("DeviceError", f"the runtime's machine has a problem: {error}")
+        except Exception as error:  # a fault of ours must not end the connection, on which all applications depend
+            log.exception("request failed op=%s", message.get("op"))
+            return _refused("DeviceError", f"internal error of the runtime: {error!r}")
 
     async def _do(self, message: Mapping[str, Any]) -> dict[str, Any]:
         match message.get("op"):

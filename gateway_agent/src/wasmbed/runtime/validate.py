@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.runtime import abi, wasm
 from wasmbed.runtime.profiles import CLASSES, Profile
+from wasmbed.runtime.protocol import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 MAX_FINDINGS: Final = 50
+MAX_FINDING_BYTES: Final = 512
 _SHOWN_NAME: Final = 64
 
 
@@ -42,7 +44,10 @@ class ExportFact:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a module. features has wasmtime's refusal by class, for the classes that refuse it."""
+    """What is known of a module, of its exports only those that the host uses.
+
+    features has wasmtime's refusal by class, for the classes that refuse it.
+    """
 
     size: int
     imports: tuple[ImportFact, ...]
@@ -64,7 +69,9 @@ class Facts:
                 for i in contents.imports
             ),
             exports=tuple(
-                ExportFact(e.name, e.kind, None if e.type is None else str(e.type), e.offset) for e in contents.exports
+                ExportFact(e.name, e.kind, None if e.type is None else str(e.type), e.offset)
+                for e in contents.exports
+                if e.name in abi.EXPORTS
             ),
             memory_bytes=max((memory.minimum_bytes for memory in contents.memories), default=0),
             memory_offset=contents.memories[0].offset if contents.memories else 0,
@@ -103,6 +110,8 @@ def start_findings(facts: Facts, profile: Profile, grants: Collection[str]) -> l
 
 
 def _bounded(findings: list[str]) -> list[str]:
+    # A type can have as many parameters as fit the file, and a finding is logged and sent.
+    findings = [shorten(finding, MAX_FINDING_BYTES) for finding in findings]
     if len(findings) <= MAX_FINDINGS:
         return findings
     return [*findings[: MAX_FINDINGS - 1], f"and {len(findings) - MAX_FINDINGS + 1} more"]
