@@ -1,5 +1,6 @@
 """Registries that lie, stall or lead elsewhere; no real one does, so these are written from the specification."""
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -174,6 +175,32 @@ async def test_a_registry_that_drips_is_given_up_at_the_deadline(
     try:
         with pytest.raises(ImageError, match="took too long to answer"):
             await server.registry().pull(pinned(manifest), limit_bytes=10**6)
+    finally:
+        released.set()
+
+
+@pytest.mark.parametrize("where", ["header", "body"])
+async def test_a_registry_that_drips_within_one_read_is_cut_off(
+    server: Server, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Each byte began the time-out of a read anew, so a thread could be kept for days."""
+    monkeypatch.setattr(registry_module, "RESOLVE_TIMEOUT_S", 0.5)
+    released, cut_off = threading.Event(), threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n" + (b"\r\n" if where == "body" else b"X: "))
+        try:
+            while not released.wait(0.02):
+                handler.wfile.write(b"x")
+        except OSError:
+            cut_off.set()
+
+    server.answers = {"manifests": drip}
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(ImageError, match="took too long to answer"):
+                await server.registry().resolve(Reference.parse("r.io/app:v1"))
+        assert await asyncio.to_thread(cut_off.wait, 10), "a thread goes on reading"
     finally:
         released.set()
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from wasmbed.oci.session import BoundedSession, Client, DeadlineError, InsecureE
 MAX_MANIFEST_BYTES = 256 * 1024
 RESOLVE_TIMEOUT_S = 30.0
 PULL_TIMEOUT_S = 120.0
+THREADS = 16
 
 # A manifest of another kind is asked for too, so that its message can say what was found.
 _ACCEPT = ", ".join(
@@ -45,6 +47,8 @@ class Registry:
         self._mirrors = dict(mirrors)
         self._ca_file = ca_file
         self._credentials_file = credentials_file
+        # Of its own: registries that let one wait must not hold up what else the process does in threads.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="registry")
 
     async def resolve(self, reference: Reference) -> str:
         """The digest of the manifest that `reference` names now; one that has a digest is looked up, not trusted.
@@ -71,25 +75,30 @@ class Registry:
         )
 
     async def _in_thread(self, reference: Reference, timeout_s: float, work: Callable[["_Exchange"], T]) -> T:
-        # A cancelled thread runs on until the session's deadline, which bounds it.
-        return await asyncio.to_thread(self._run, reference, timeout_s, work)
-
-    def _run(self, reference: Reference, timeout_s: float, work: Callable[["_Exchange"], T]) -> T:
         host, plain = _endpoint(self._mirrors.get(reference.registry, reference.registry))
-        name = str(reference) if host == reference.registry else f"{reference} (via {host})"
-        verify: bool | str = True if self._ca_file is None else str(self._ca_file)
+        session = BoundedSession(self._ca_file is None or str(self._ca_file), plain=plain, timeout_s=timeout_s)
         try:
-            credentials = credentials_for(self._credentials_file, (host, reference.registry))
-            with BoundedSession(verify, plain=plain, timeout_s=timeout_s) as session:
-                return work(_Exchange(Client(session, credentials, plain=plain), host, name, f"via {host}"))
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._run, reference, host, session, work
+                )
+        except TimeoutError:
+            raise _too_slow(reference, host) from None
+        finally:
+            session.abort()
+
+    def _run(self, reference: Reference, host: str, session: BoundedSession, work: Callable[["_Exchange"], T]) -> T:
+        name = str(reference) if host == reference.registry else f"{reference} (via {host})"
+        try:
+            with session:
+                credentials = credentials_for(self._credentials_file, (host, reference.registry))
+                return work(_Exchange(Client(session, credentials), host, name, f"via {host}"))
         except requests.exceptions.SSLError as error:
             raise ImageError(
                 f"{reference}: the certificate of {host} is not trusted ({_cause(error)}); check ca_file"
             ) from error
         except (DeadlineError, requests.Timeout) as error:
-            raise ImageError(
-                f"{reference}: {host} took too long to answer; check the registry and the network"
-            ) from error
+            raise _too_slow(reference, host) from error
         except InsecureError as error:
             raise ImageError(
                 f"{reference}: {host} leads to plain http, which is refused; give the registry TLS"
@@ -162,6 +171,10 @@ class _Exchange:
         if status in (401, 403):
             raise ImageError(f"{self.name}: the registry refused access; check credentials_file")
         raise ImageError(f"{self.name}: the registry answered {status} {response.reason}; look at its log")
+
+
+def _too_slow(reference: Reference, host: str) -> ImageError:
+    return ImageError(f"{reference}: {host} took too long to answer; check the registry and the network")
 
 
 def _endpoint(mirror: str) -> tuple[str, bool]:

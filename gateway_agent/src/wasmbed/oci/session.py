@@ -1,11 +1,18 @@
 """The HTTP session of a pull: oras' authentication on a `requests` session that is bounded in time and bytes."""
 
+import contextlib
+import os
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import oras.auth  # type: ignore[import-untyped]
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 15.0
@@ -25,8 +32,41 @@ class DeadlineError(requests.RequestException):
     """The whole exchange takes longer than it may."""
 
 
+class _Adapter(HTTPAdapter):
+    """Tells of every connection that is made."""
+
+    def __init__(self, connected: Callable[[socket.socket], None]) -> None:
+        self._connected = connected
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        connected = self._connected
+
+        class Plain(HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                connected(self.sock)
+
+        class Secure(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                connected(self.sock)
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+
 class BoundedSession(requests.Session):
     """Every request has time-outs, streams its body, stays on https (unless `plain`) and obeys one deadline.
+
+    A time-out is one of each read of the socket, and a peer that sends a byte now and then keeps the reads of a header
+    or of a chunk going for days. So whoever waits for the session calls `abort` when it is enough, which ends them.
 
     The process' environment (proxies, netrc, CA bundles) has no part in it: the configuration says all.
     """
@@ -38,12 +78,38 @@ class BoundedSession(requests.Session):
         self.verify = verify
         # The digests are of the bytes as they are stored.
         self.headers["Accept-Encoding"] = "identity"
-        self._plain = plain
+        self.plain = plain
         self._deadline = time.monotonic() + timeout_s
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter(self._connected))
+
+    def abort(self) -> None:
+        """End whatever the session is doing in another thread, soon and by an exception, and all it might do later."""
+        with self._lock:
+            self._deadline = 0.0
+            for channel in self._sockets:
+                with contextlib.suppress(OSError):
+                    channel.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """As the base."""
+        super().close()
+        with self._lock:
+            for channel in self._sockets:
+                channel.close()
+            self._sockets.clear()
+
+    def _connected(self, channel: socket.socket) -> None:
+        with self._lock:
+            self._left_s()
+            # A descriptor of its own: that of the connection may be closed, and its number used anew, at any time.
+            self._sockets.append(socket.socket(fileno=os.dup(channel.fileno())))
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As the base; it is called for every redirect and for token requests too."""
-        if not self._plain and not (request.url or "").startswith("https://"):
+        if not self.plain and not (request.url or "").startswith("https://"):
             raise InsecureError("the registry leads to plain http", request=request)
         left_s = self._left_s()
         wants_stream = kwargs.get("stream", False)
@@ -93,9 +159,9 @@ class Client:
     `pull` read bodies of any length, check no digest and read the docker configuration of the user with its helpers.
     """
 
-    def __init__(self, session: BoundedSession, credentials: tuple[str, str] | None, *, plain: bool) -> None:
+    def __init__(self, session: BoundedSession, credentials: tuple[str, str] | None) -> None:
         self.session = session
-        self.scheme = "http" if plain else "https"
+        self.scheme = "http" if session.plain else "https"
         self._credentials = credentials
         self._authorization: dict[str, str] = {}
 
