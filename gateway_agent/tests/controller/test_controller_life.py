@@ -110,6 +110,30 @@ async def test_unknown_image_fails_while_a_neighbour_runs_on(world: Any, run: An
         assert world.resolved.count(good) == 1
 
 
+async def test_registries_that_let_one_wait_hold_up_no_neighbour(world: Any, run: Any) -> None:
+    """As many as there were workers held up everything; any user can name such a registry."""
+    resolve, waiting = world.resolve, asyncio.Event()
+
+    async def slow(reference: str) -> str:
+        if "tarpit" in reference:
+            await waiting.wait()
+        return str(await resolve(reference))
+
+    world.resolve = slow
+    async with world.controller(), run(world.gateway.run()):
+        await world.device("drone")
+        good = world.image("good")
+        await world.application("neighbour", good)
+        await world.application_in("neighbour", "Running", running=1)
+        for number in range(20):
+            await world.application(f"stuck{number}", f"tarpit.example/app{number}:v1")
+        await world.application_in("stuck19", "Deploying", running=0)
+        await world.device("second")
+        await world.application_in("neighbour", "Running", running=2)
+        waiting.set()
+        await world.application_in("stuck0", "Failed", "ImagePullFailed")
+
+
 async def test_update_to_an_unknown_image_leaves_the_old_one_running(world: Any, run: Any) -> None:
     good = world.image("good")
     async with world.controller(), run(world.gateway.run()):

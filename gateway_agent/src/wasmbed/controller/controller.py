@@ -53,6 +53,7 @@ Stamp = tuple[int, Image | None]
 
 WORKERS = 8
 DEVICE_WORKERS = 4
+IMAGE_WORKERS = 16
 # Writes of EdgeDevice statuses; all else is written as soon as it is known.
 DEVICE_WRITES_PER_S = 200.0
 DEVICE_WRITES_BURST = 200.0
@@ -85,10 +86,14 @@ class Controller:
         self._limiter = RateLimiter(DEVICE_WRITES_PER_S, DEVICE_WRITES_BURST)
         self.queue: WorkQueue[Work] = WorkQueue("main", observer=metrics.done)
         self.device_queue: WorkQueue[Work] = WorkQueue("devices", observer=metrics.done)
+        # Registries are not ours: one that lets a worker wait must not hold up anything but images.
+        self.image_queue: WorkQueue[Work] = WorkQueue("images", observer=metrics.done)
         metrics.watch_queue("main", self.queue)
         metrics.watch_queue("devices", self.device_queue)
+        metrics.watch_queue("images", self.image_queue)
         self._handlers: dict[Do, Callable[[Work], Awaitable[None]]] = {
             Do.APPLICATION: self._application,
+            Do.IMAGE: self._image,
             Do.PLACEMENTS: self._placements,
             Do.SUMMARY: self._summary,
             Do.STATUS: self._status,
@@ -121,11 +126,15 @@ class Controller:
             logger.info("caches are filled applications=%d", len(self.observed.applications))
             group.create_task(self.queue.run(self._handle, workers=WORKERS), name="main")
             group.create_task(self.device_queue.run(self._handle, workers=DEVICE_WORKERS), name="devices")
+            group.create_task(self.image_queue.run(self._handle, workers=IMAGE_WORKERS), name="images")
 
     async def wait_idle(self) -> None:
         """Wait until no work is left, but for what is due later."""
-        await self.queue.wait_idle()
-        await self.device_queue.wait_idle()
+        queues = (self.queue, self.device_queue, self.image_queue)
+        # Work of one queue can lead to work of another.
+        while not all(queue.idle for queue in queues):
+            for queue in queues:
+                await queue.wait_idle()
 
     async def _report(self) -> None:
         while True:
@@ -187,14 +196,26 @@ class Controller:
             # The work that would follow is this.
             self.observed.set_application(work.key, application)
         if self._images.current(application) is None:
-            # Resolving can take long; until then the status says what is going on.
-            self.queue.add(Work(Do.STATUS, work.key))
+            self.image_queue.add(Work(Do.IMAGE, work.key))
+        self._place(application)
+
+    async def _image(self, work: Work) -> None:
+        application = self._alive(work.key)
+        if application is None:
+            return
         retry_s = await self._images.resolve(application)
+        present = self._alive(work.key)
+        if present is None or present.metadata.uid != application.metadata.uid:
+            self._images.forget(application.metadata.uid)
+            return
         if retry_s is not None:
-            self.queue.add_after(work, retry_s)
+            self.image_queue.add_after(work, retry_s)
+        self._place(present)
+
+    def _place(self, application: WasmApplication) -> None:
         for gateway in self.observed.gateways_of(application):
-            self.queue.add(Work(Do.PLACEMENTS, work.key, gateway))
-        self.queue.add(Work(Do.STATUS, work.key))
+            self.queue.add(Work(Do.PLACEMENTS, application.metadata.key, gateway))
+        self.queue.add(Work(Do.STATUS, application.metadata.key))
 
     async def _finalize(self, application: WasmApplication) -> None:
         if FINALIZER_PLACEMENTS not in application.metadata.finalizers:

@@ -12,6 +12,7 @@ class Do(StrEnum):
     """Kinds of work, which are also the names of the reconcilers in the metrics."""
 
     APPLICATION = "application"
+    IMAGE = "image"
     PLACEMENTS = "placements"
     SUMMARY = "summary"
     STATUS = "status"

@@ -73,8 +73,13 @@ class WorkQueue(Generic[K]):
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no key waits or is being worked on; timers do not count."""
+        return self._idle.is_set()
+
     async def wait_idle(self) -> None:
-        """Wait until no key waits or is being worked on; timers do not count."""
+        """Wait until the queue is idle."""
         await self._idle.wait()
 
     async def run(self, handler: Callable[[K], Awaitable[None]], *, workers: int = 1) -> None:
