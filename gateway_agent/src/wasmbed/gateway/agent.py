@@ -178,8 +178,11 @@ class Agent:
         except ApiObjectError as error:
             _log.error("the gateway cannot be read and is left as it was error=%s", error)
             return
-        if gateway is None or self._gateway is None or gateway.metadata.uid != self._gateway.metadata.uid:
+        before = self._gateway
+        if gateway is None or before is None or gateway.metadata.uid != before.metadata.uid:
             self._gateway_last = None
+            if before is not None:
+                self._writer.forget(_gateway_target(before))
         self._gateway = gateway
         if gateway is not None:
             self._limits = {"max_modules": gateway.max_modules, "max_artifact_bytes": gateway.max_artifact_bytes}
@@ -200,8 +203,8 @@ class Agent:
             now=timestamp(),
         )
         self._gateway_last = status
-        target = Target(GATEWAY, gateway.metadata.name, gateway.metadata.uid)
-        self._writer.put(target, status.to_dict(), known=gateway.status.to_dict(), settled=False)
+        known = gateway.status.to_dict()
+        self._writer.put(_gateway_target(gateway), status.to_dict(), known=known, settled=False)
 
     def _on_slice(self, old: Object | None, new: Object | None) -> None:
         name = (new or old or {})["metadata"]["name"]
@@ -227,6 +230,10 @@ class Agent:
 def _with_links(view: DeviceSlice, before: DeviceSlice) -> DeviceSlice:
     """The slice with the links told last, which the API may not show yet."""
     return DeviceSlice(view.metadata, view.gateway, view.devices, view.observed_generation, before.links)
+
+
+def _gateway_target(gateway: Gateway) -> Target:
+    return Target(GATEWAY, gateway.metadata.name, gateway.metadata.uid)
 
 
 def _slice_target(view: DeviceSlice) -> Target:

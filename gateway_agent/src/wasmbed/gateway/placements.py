@@ -93,7 +93,9 @@ class Placements:
         if not self._live:
             # Nobody can be told, and only the API knows since when things are as they are.
             return
-        names, self._to_tell = self._to_tell, set()
+        # The states shown are not yet those of a generation that came since the last push.
+        names = self._to_tell - self._changed
+        self._to_tell &= self._changed
         now = timestamp()
         for name in names:
             placement = self._placements.get(name)

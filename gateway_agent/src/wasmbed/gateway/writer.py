@@ -144,8 +144,8 @@ class StatusWriter:
 
     def _failed(self, target: Target, entry: _Entry, error: ApiError) -> None:
         self._count(target.kind.kind, "failed")
-        if error.status in (404, 409):
-            # Gone, or another object of this name: the informer tells.
+        if error.status == 404:
+            # If it comes again, the informer tells. A conflict passes, or is with another object of this name: as well.
             if self._entries.get(target) is entry:
                 del self._entries[target]
             return
