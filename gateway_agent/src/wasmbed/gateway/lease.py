@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 RETRY_S = 2.0
+# Connections of a peer that vanished fail one after the other, each only after this time.
+ATTEMPT_S = 5.0
 
 
 async def renew_lease(kube: Kube, gateway: str, config: LeaseConfig, metrics: Metrics) -> None:
-    """Renew until cancelled; a renewal that fails is tried again after 2 s."""
+    """Renew until cancelled; a renewal that fails, or takes 5 s, is tried again after 2 s."""
     acquired = micro_timestamp()
     failing = False
     while True:
@@ -33,11 +35,12 @@ async def renew_lease(kube: Kube, gateway: str, config: LeaseConfig, metrics: Me
             },
         }
         try:
-            await kube.apply(LEASE, lease, manager=MANAGER_AGENT)
-        except ApiError as error:
+            async with asyncio.timeout(min(ATTEMPT_S, config.duration_s / 2)):
+                await kube.apply(LEASE, lease, manager=MANAGER_AGENT)
+        except (ApiError, TimeoutError) as error:
             metrics.lease_renewals.labels("failed").inc()
             if not failing:
-                _log.warning("lease not renewed error=%s", error)
+                _log.warning("lease not renewed error=%s", error or "no answer in time")
             failing = True
             await asyncio.sleep(min(RETRY_S, config.renew_s))
         else:
