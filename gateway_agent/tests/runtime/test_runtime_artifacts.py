@@ -100,6 +100,7 @@ async def test_the_least_used_code_goes_when_the_cache_is_full(private: Path) ->
     await artifacts.get(digest_of(modules[0]))
     await artifacts.load(digest_of(modules[2]), modules[2])
     assert [await artifacts.has(digest_of(module)) for module in modules] == [True, False, True]
+    assert len(artifacts._known) == 2, "what is known of a module goes with it"
 
 
 async def test_a_compilation_is_bounded_in_memory(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import cbor2
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from wasmbed.runtime import Limits, LogEvent, ProtocolError, StartRequest, StateEvent, protocol
+from wasmbed.gateway.reconcile import CONCURRENT_LOADS
+from wasmbed.runtime import Limits, LogEvent, ProtocolError, StartRequest, StateEvent, client, protocol
+from wasmbed.runtime.compile import WALL_S
+
+from tests.support.processes import ROOT
 
 DIGEST = "sha256:" + "ab" * 32
 REQUEST = StartRequest(
@@ -49,6 +55,22 @@ def test_any_map_is_a_request_or_a_protocol_error(message: dict[str, object]) ->
             read(message)
 
 
+def test_every_environment_that_a_placement_can_hold_is_taken() -> None:
+    """One over 32 KiB was accepted by the API and then refused by the runtime at every try."""
+    crd = yaml.safe_load((ROOT / "roles/crds/files/placements.yaml").read_text())
+    env = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["env"]
+    limits = {name: field["maxLength"] for name, field in env["items"]["properties"].items()}
+    widest = chr(0x1F681)
+    entries = {f"{n:02}" + widest * (limits["name"] - 2): widest * limits["value"] for n in range(env["maxItems"])}
+    request = replace(REQUEST, env=entries)
+    assert StartRequest.from_wire(request.to_wire()) == request
+    protocol.encode(request.to_wire())
+
+
+def test_a_load_can_wait_for_those_before_it() -> None:
+    assert client.LOAD_TIMEOUT_S > CONCURRENT_LOADS * WALL_S
+
+
 def test_a_frame_over_the_limit_is_refused_by_its_header_alone() -> None:
     with pytest.raises(ProtocolError, match="over the limit"):
         list(protocol.FrameReader().feed((protocol.MAX_FRAME_BYTES + 1).to_bytes(4, "big")))
@@ -86,7 +108,7 @@ def test_the_key_is_of_the_content_alone() -> None:
         ({"limits": {"memory_bytes": True}}, "'memory_bytes' is not a number"),
         ({"grants": "wasmbed:sys"}, "'grants' is not a list"),
         ({"env": {"A": 1}}, "'env' holds something else"),
-        ({"env": {"A": "x" * 40_000}}, "'env' is longer"),
+        ({"env": {"A": "x" * 2_000_000}}, "'env' is longer"),
         ({"application": "x" * 600}, "longer than 512 bytes"),
     ],
 )

@@ -124,6 +124,7 @@ class Artifacts:
         return Artifact(path, facts)
 
     def _remove(self, name: str) -> None:
+        self._known.pop(name, None)
         # The description first: without it the code is not valid. Instances that run keep their mapping.
         (self._directory / f"{name}.json").unlink(missing_ok=True)
         (self._directory / f"{name}.cwasm").unlink(missing_ok=True)

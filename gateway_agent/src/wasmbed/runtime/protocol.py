@@ -24,8 +24,9 @@ MAX_MODULE_BYTES: Final = MAX_FRAME_BYTES - 64 * 1024
 MAX_MESSAGE_BYTES: Final = 256
 MAX_NAME_BYTES: Final = 512
 MAX_GRANTS: Final = 32
-MAX_ENV: Final = 128
-MAX_ENV_BYTES: Final = 32 * 1024
+# As much as a Placement can hold: 64 names of 128 and values of 4096 characters.
+MAX_ENV: Final = 64
+MAX_ENV_BYTES: Final = MAX_ENV * (128 + 4096) * 4
 _HEADER_BYTES: Final = 4
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
