@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,10 +19,14 @@ from wasmbed.api import (
     Target,
     WasmApplication,
 )
+from wasmbed.controller.controller import Controller
+from wasmbed.controller.metrics import Metrics
 from wasmbed.controller.observed import Observed
 from wasmbed.controller.placements import Image, plan_placements
 from wasmbed.controller.selection import gateway_of, selects
 from wasmbed.controller.work import Do, Work
+from wasmbed.kube import Kube, Recorder
+from wasmbed.service import Health
 
 IMAGE = Image("r.example/a:v1", "sha256:" + "0" * 64)
 
@@ -159,3 +165,17 @@ def test_change_costs_by_what_it_touches_not_by_the_fleet() -> None:
         return best
 
     assert cost(10_000) < 10 * cost(500)
+
+
+async def test_an_orphan_whose_application_came_after_it_is_no_question_for_the_api() -> None:
+    """At a start Placements can be listed before their applications: one request for each, and all at once."""
+    async with asyncio.timeout(5):
+        away = Kube.from_kubeconfig(Path("/nonexistent"), user_agent="test")
+        recorder = Recorder(away, controller="test", instance="test")
+        controller = Controller(away, lambda _: asyncio.sleep(0, ""), recorder, Metrics(), Health())
+        seen, wanted = controller.observed, application("app")
+        (placement,) = plan_placements(wanted, "gw1", [device("d")], [], IMAGE).apply
+        (work,) = seen.set_placement(placement.metadata.key, placement)
+        seen.set_application(("ns", "app"), wanted)
+        await controller._handle(work)
+        assert placement.metadata.key in seen.placements

@@ -292,7 +292,9 @@ class Controller:
     async def _orphan(self, work: Work) -> None:
         """A Placement whose application is not known; the API is asked, because it may only not have been seen yet."""
         placement = self.observed.placements.get(work.key)
-        if placement is None or await self._writer.application_exists(placement):
+        if placement is None or self.observed.owner(placement) is not None:
+            return
+        if await self._writer.application_exists(placement):
             return
         logger.info("deleting orphan placement=%s/%s", *work.key)
         await self._writer.delete(PLACEMENT, placement.metadata)

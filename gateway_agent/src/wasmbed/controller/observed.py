@@ -96,6 +96,12 @@ class Observed:
             application.metadata.uid
         )
 
+    def owner(self, placement: Placement) -> Key | None:
+        """The application of a placement, if that very one exists."""
+        key = (placement.application.namespace, placement.application.name)
+        application = self.applications.get(key)
+        return key if application is not None and application.metadata.uid == placement.application.uid else None
+
     # Changes
 
     def set_application(self, key: Key, new: WasmApplication | None) -> set[Work]:
@@ -216,12 +222,12 @@ class Observed:
             self.placements.pop(key, None)
             if old is None:
                 return set()
-            owner = self._owner(old)
+            owner = self.owner(old)
             return {Work(Do.PLACEMENTS, owner, old.gateway)} if owner else set()
         self.placements[key] = new
         self._placements_by_uid.add((new.application.uid, new.gateway), key)
         self._gateways_by_uid.add(new.application.uid, new.gateway)
-        owner = self._owner(new)
+        owner = self.owner(new)
         if owner is None:
             return {Work(Do.ORPHAN, key)}
         if (
@@ -259,12 +265,6 @@ class Observed:
         return work
 
     # Selection
-
-    def _owner(self, placement: Placement) -> Key | None:
-        """The application of a placement, if that very one exists."""
-        key = (placement.application.namespace, placement.application.name)
-        application = self.applications.get(key)
-        return key if application is not None and application.metadata.uid == placement.application.uid else None
 
     def _select(self, application: Key, gateway: str, device: Key) -> None:
         self._selected.setdefault(application, Index()).add(gateway, device)
