@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import CollectorRegistry
+from test_agent_plan import placement
+from test_agent_status import Plans, Told
+from wasmbed.api import PlacementDevice
 from wasmbed.gateway.blobs import Blobs
+from wasmbed.gateway.metrics import Metrics
+from wasmbed.gateway.placements import Placements
 from wasmbed.gateway.state import Store
 from wasmbed.oci import ImageError
 
@@ -39,6 +46,22 @@ async def test_placements_and_facts_outlive_the_process(tmp_path: Path) -> None:
     assert await store.fact("limits") == {"max_modules": 3}
     await store.save_placements({"r": OBJECT}, complete=True)
     assert set(await store.placements()) == {"r"}
+    await store.close()
+
+
+async def test_placements_stay_saved_when_the_api_comes_back_after_a_start_without_it(tmp_path: Path) -> None:
+    """Those that had not changed were removed from the disk, and the next start without the API stopped them all."""
+    item = placement("p", PlacementDevice("a", "ns", "u", "gateway")).to_dict()
+    item["metadata"] |= {"uid": "u", "generation": 1, "resourceVersion": "1"}
+    store = await Store.open(tmp_path)
+    for _ in range(2):
+        placements = Placements("g", store, Plans(), Told(), Metrics(CollectorRegistry()))  # type: ignore[arg-type]
+        await placements.restore()
+        saving = asyncio.ensure_future(placements.run_saver())
+        placements.take_all([item])
+        await asyncio.sleep(0)
+        assert set(await store.placements()) == {"p"}
+        saving.cancel()
     await store.close()
 
 

@@ -67,8 +67,10 @@ class Placements:
         current = {item["metadata"]["name"]: item for item in objects if not item["metadata"].get("deletionTimestamp")}
         for name in self._placements.keys() - current.keys():
             self._remove(name)
-        for item in current.values():
+        for name, item in current.items():
             self._set(item)
+            # All are saved anew, those too that are known from the disk already.
+            self._unsaved[name] = _saved(item)
         self._to_tell |= current.keys()
         self._live = self._complete = self._save_all = True
         self._save.set()
@@ -143,10 +145,7 @@ class Placements:
             self._forget(before)
         self._instances[name] = placement_instances(placement)
         self._changed.add(name)
-        self._unsaved[name] = {
-            "metadata": {key: item["metadata"][key] for key in ("name", "namespace", "uid", "generation")},
-            "spec": item["spec"],
-        }
+        self._unsaved[name] = _saved(item)
 
     def _remove(self, name: str) -> None:
         before = self._placements.pop(name, None)
@@ -171,6 +170,12 @@ class Placements:
         self._to_tell |= self._changed
         self._changed = set()
         self._reconciler.set_wanted(merge_instances(self._instances), complete=self._complete)
+
+
+def _saved(item: Object) -> Object:
+    """What is kept of a Placement."""
+    metadata = {key: item["metadata"][key] for key in ("name", "namespace", "uid", "generation")}
+    return {"metadata": metadata, "spec": item["spec"]}
 
 
 def _target(placement: Placement) -> Target:
