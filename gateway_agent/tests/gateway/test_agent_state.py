@@ -77,6 +77,22 @@ async def test_only_the_agent_can_read_its_state(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_database_that_cannot_be_used_for_now_is_not_put_aside(tmp_path: Path) -> None:
+    """A full disk at a start cost the saved placements, at the next start for good."""
+    store = await Store.open(tmp_path)
+    await store.save_placements({"p": OBJECT})
+    await store.close()
+    with sqlite3.connect(tmp_path / "agent.db", isolation_level=None) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError):
+            await Store.open(tmp_path)
+    other.close()
+    store = await Store.open(tmp_path)
+    assert await store.placements() == {"p": OBJECT}
+    await store.close()
+
+
 async def test_writes_are_durable(tmp_path: Path) -> None:
     store = await Store.open(tmp_path)
     await store.save_placements({"p": OBJECT})

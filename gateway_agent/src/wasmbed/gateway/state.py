@@ -1,6 +1,6 @@
 """What outlives the agent: placements and facts in SQLite, so that applications start without the API.
 
-Everything here can be had again from the API and the registry, so a database that cannot be used is put aside.
+Everything here can be had again from the API and the registry, so a database that is damaged is put aside.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Store:
     async def open(cls, directory: Path) -> Store:
         """Open (or make) `directory`/agent.db in a folder only the agent can read.
 
-        Raises OSError when the folder cannot be made.
+        Raises OSError when the folder cannot be made, sqlite3.OperationalError when the disk is full or the file is
+        locked.
         """
         executor = ThreadPoolExecutor(1, thread_name_prefix="state")
         connection = await asyncio.get_running_loop().run_in_executor(executor, _open, directory)
@@ -145,6 +146,9 @@ def _open(directory: Path) -> sqlite3.Connection:
     path = directory / "agent.db"
     try:
         return _connect(path)
+    except sqlite3.OperationalError:
+        # Of the machine, not of the file: that is good again when this has passed.
+        raise
     except sqlite3.DatabaseError as error:
         aside = path.with_suffix(".unusable")
         _log.error("the state is put aside and learned anew path=%s aside=%s error=%s", path, aside, error)
