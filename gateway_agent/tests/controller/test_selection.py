@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wasmbed.api import EdgeDevice, LabelSelector, Metadata, Requirement, Target, WasmApplication
-from wasmbed.controller.chunks import assign, number_of
+from wasmbed.api import DeviceSlice, EdgeDevice, LabelSelector, Metadata, Requirement, Target, WasmApplication
+from wasmbed.controller.chunks import assign, by_number
 from wasmbed.controller.placements import (
     Image,
     grants_of,
@@ -95,9 +95,11 @@ def test_gaps_are_filled_before_a_chunk_is_added() -> None:
 
 
 def test_chunk_number_of_a_name() -> None:
-    assert number_of("a-b-12") == 12
-    assert number_of("a-b-x") is None
-    assert number_of("a-b-٣") is None
+    names = ["a-b-12", "a-b-0", "a-b-x", "a-b-٣", "a-b-012", "a-b-", "b-1"]
+    items = [DeviceSlice(Metadata(name), "g") for name in names]
+    numbered, others = by_number(items, "a-b-")
+    assert numbered == {12: items[0], 0: items[1]}
+    assert others == items[2:]
 
 
 def test_placement_names_are_short_and_differ() -> None:

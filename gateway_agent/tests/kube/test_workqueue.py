@@ -131,7 +131,6 @@ async def test_earlier_of_two_timers_counts() -> None:
         queue.add_after("a", 0.05)
         queue.add_after("a", 60)
         queue.add_after("b", 60)
-        queue.forget("b")
         await eventually(lambda: _true(done == ["a"]))
         queue.add_after("a", 60)
         queue.add_after("a", 0.01)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from wasmbed.api import CHUNK_DEVICES
+from wasmbed.api import CHUNK_DEVICES, DeviceSlice, Placement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Key = tuple[str, str]
+V = TypeVar("V", DeviceSlice, Placement)
 
 
 def assign(
@@ -36,7 +37,15 @@ def assign(
     return {number: sorted(keys) for number, keys in sorted(chunks.items()) if keys}
 
 
-def number_of(name: str) -> int | None:
-    """The chunk number at the end of an object's name, None for a name of another form."""
-    tail = name.rpartition("-")[2]
-    return int(tail) if tail.isascii() and tail.isdigit() and len(tail) <= 6 else None
+def by_number(existing: Iterable[V], prefix: str) -> tuple[dict[int, V], list[V]]:
+    """Objects by the chunk number that follows `prefix` in their names, and those whose names have another form."""
+    numbered: dict[int, V] = {}
+    others = []
+    for item in existing:
+        tail = item.metadata.name.removeprefix(prefix)
+        number = int(tail) if tail.isascii() and tail.isdigit() and len(tail) <= 6 else None
+        if number is not None and item.metadata.name == f"{prefix}{number}":
+            numbered[number] = item
+        else:
+            others.append(item)
+    return numbered, others

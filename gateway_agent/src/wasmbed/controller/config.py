@@ -5,22 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - the loader of configuration files reads the hints
 
-
-@dataclass(frozen=True)
-class HttpConfig:
-    """Where /healthz, /readyz and /metrics are served."""
-
-    address: str = "127.0.0.1"
-    port: int = 9081
-
-
-@dataclass(frozen=True)
-class RegistryConfig:
-    """How registries are reached: mirrors by host, the CA that signs their certificates, a docker config.json."""
-
-    mirrors: dict[str, str] = field(default_factory=dict)
-    ca_file: Path | None = None
-    credentials_file: Path | None = None
+from wasmbed.oci import RegistryConfig
+from wasmbed.service import HttpConfig
 
 
 @dataclass(frozen=True)
@@ -36,6 +22,6 @@ class ControllerConfig:
     """The whole file."""
 
     kubeconfig: Path
-    http: HttpConfig = HttpConfig()
+    http: HttpConfig = field(default_factory=lambda: HttpConfig(9081))
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     leader_election: LeaderElectionConfig = LeaderElectionConfig()

@@ -19,7 +19,7 @@ from wasmbed.api import (
     PlacementLimits,
     gateway_namespace,
 )
-from wasmbed.controller.chunks import assign, number_of
+from wasmbed.controller.chunks import assign, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -90,14 +90,7 @@ def plan_placements(
     """What must be written for one application on one gateway, given the devices it selects there."""
     by_key = {device.metadata.key: device for device in devices}
     prefix = placement_prefix(application.metadata)
-    numbered: dict[int, Placement] = {}
-    foreign = []
-    for placement in existing:
-        number = number_of(placement.metadata.name)
-        if number is not None and placement.metadata.name == f"{prefix}{number}":
-            numbered[number] = placement
-        else:
-            foreign.append(placement)
+    numbered, foreign = by_number(existing, prefix)
     taken = {number: [device.key for device in placement.devices] for number, placement in numbered.items()}
     chunks = assign(by_key, taken)
     apply = []

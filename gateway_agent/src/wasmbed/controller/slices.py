@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wasmbed.api import DeviceSlice, Metadata, SliceDevice, gateway_namespace
-from wasmbed.controller.chunks import assign, number_of
+from wasmbed.controller.chunks import assign, by_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,14 +27,7 @@ class SlicePlan:
 def plan_slices(gateway: str, devices: Iterable[EdgeDevice], existing: Iterable[DeviceSlice]) -> SlicePlan:
     """What must be written for one gateway, given the devices it serves."""
     by_key = {device.metadata.key: device for device in devices}
-    numbered: dict[int, DeviceSlice] = {}
-    foreign = []
-    for item in existing:
-        number = number_of(item.metadata.name)
-        if number is not None and item.metadata.name == f"{PREFIX}{number}":
-            numbered[number] = item
-        else:
-            foreign.append(item)
+    numbered, foreign = by_number(existing, PREFIX)
     taken = {number: [device.key for device in item.devices] for number, item in numbered.items()}
     chunks = assign(by_key, taken)
     apply = []

@@ -3,28 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wasmbed.oci import RegistryConfig
+from wasmbed.service import HttpConfig
+
 MIB = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class HttpConfig:
-    """Where /healthz, /readyz and /metrics are served."""
-
-    address: str = "127.0.0.1"
-    port: int = 9080
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port must be 0 to 65535, not {self.port}")
-
-
-@dataclass(frozen=True)
-class RegistryConfig:
-    """How registries are reached; see wasmbed.oci.Registry."""
-
-    mirrors: dict[str, str] = field(default_factory=dict)
-    ca_file: Path | None = None
-    credentials_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,7 @@ class AgentConfig:
     kubeconfig: Path
     state_directory: Path = Path("/var/lib/wasmbed-agent")
     runtime_socket: Path = Path("/run/wasmbed-runtime/runtime.sock")
-    http: HttpConfig = HttpConfig()
+    http: HttpConfig = field(default_factory=lambda: HttpConfig(9080))
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     lease: LeaseConfig = LeaseConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()

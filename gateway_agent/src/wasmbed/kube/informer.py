@@ -66,11 +66,6 @@ class Informer:
         """Loop time since when the watch is healthy without a break; None while it is not."""
         return self._live_since
 
-    @property
-    def synced(self) -> bool:
-        """Whether the collection was listed at least once."""
-        return self._synced.is_set()
-
     async def wait_synced(self) -> None:
         """Wait until the collection was listed for the first time."""
         await self._synced.wait()

@@ -67,12 +67,6 @@ class WorkQueue(Generic[K]):
             timer.cancel()
         self._timers[key] = loop.call_at(when, self.add, key)
 
-    def forget(self, key: K) -> None:
-        """Drop a key's timer and its back-off, for one that is of no interest any more."""
-        self._failures.pop(key, None)
-        if (timer := self._timers.pop(key, None)) is not None:
-            timer.cancel()
-
     @property
     def idle(self) -> bool:
         """Whether no key waits or is being worked on; timers do not count."""

@@ -3,7 +3,7 @@
 from wasmbed.oci.errors import ImageError
 from wasmbed.oci.manifest import CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPES, MANIFEST_MEDIA_TYPE
 from wasmbed.oci.reference import Reference
-from wasmbed.oci.registry import Registry
+from wasmbed.oci.registry import Registry, RegistryConfig
 
 __all__ = [
     "CONFIG_MEDIA_TYPE",
@@ -12,4 +12,5 @@ __all__ = [
     "ImageError",
     "Reference",
     "Registry",
+    "RegistryConfig",
 ]

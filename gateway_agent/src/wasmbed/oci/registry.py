@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,15 @@ _ACCEPT = ", ".join(
 )
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RegistryConfig:
+    """How registries are reached, as services have it in their configuration; see Registry."""
+
+    mirrors: dict[str, str] = field(default_factory=dict)
+    ca_file: Path | None = None
+    credentials_file: Path | None = None
 
 
 class Registry:

@@ -53,12 +53,7 @@ def load_config(path: Path, cls: type[T]) -> T:
         value = yaml.load(data, _Loader)  # noqa: S506
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    return parse_config(value, cls, source=str(path))
-
-
-def parse_config(value: object, cls: type[T], *, source: str) -> T:
-    """As `load_config` for a value that was already read; `source` stands for the file in messages."""
-    result: T = _dataclass(value, cls, source, "")
+    result: T = _dataclass(value, cls, str(path), "")
     return result
 
 
