@@ -162,10 +162,19 @@ def test_only_devices_of_class_gateway_run_here_and_each_once() -> None:
 
 def test_a_grant_goes_as_far_as_the_device() -> None:
     grants = ("wasmbed:sys", "wasmbed:px4", "wasmbed:sensor", "wasmbed:ros2")
-    bare, drone = PlacementDevice("a", "ns", "u", "gateway"), PlacementDevice("b", "ns", "u", "gateway", ("px4",))
-    instances = placement_instances(placement("p", bare, drone, grants=grants))
-    assert instances["app-uid/ns/a"].request.grants == ("wasmbed:sys", "wasmbed:ros2")
-    assert instances["app-uid/ns/b"].request.grants == grants
+    devices = [
+        PlacementDevice(name, "ns", "u", "gateway", capabilities)
+        for name, capabilities in (("a", ()), ("b", ("px4",)), ("c", ("camera",)), ("d", ("px4", "sensor-radar")))
+    ]
+    instances = placement_instances(placement("p", *devices, grants=grants))
+    beyond = {name: set(instances[f"app-uid/ns/{name}"].request.grants) - {grants[0], grants[3]} for name in "abcd"}
+    assert beyond == {
+        "a": set(),
+        "b": {"wasmbed:px4"},
+        "c": {"wasmbed:sensor"},
+        "d": {"wasmbed:px4", "wasmbed:sensor"},
+    }
+    assert all({grants[0], grants[3]} <= set(item.request.grants) for item in instances.values())
 
 
 def test_retries_double_up_to_their_limit_and_are_spread() -> None:

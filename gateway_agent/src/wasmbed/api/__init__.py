@@ -40,6 +40,7 @@ from wasmbed.api.constants import (
     Reason,
     gateway_namespace,
     gateway_of_namespace,
+    senses,
 )
 from wasmbed.api.device import DeviceStatus, EdgeDevice, default_class
 from wasmbed.api.enrolment import EnrolmentRequest
@@ -138,6 +139,7 @@ __all__ = [
     "micro_timestamp",
     "parse_quantity",
     "quantity_bytes",
+    "senses",
     "settle_condition",
     "shorten",
     "timestamp",

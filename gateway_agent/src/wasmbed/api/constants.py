@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from wasmbed.kube import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GROUP = "wasmbed.io"
 VERSION = "v1"
@@ -107,6 +112,14 @@ class Grant(StrEnum):
     PX4 = "wasmbed:px4"
     ROS2 = "wasmbed:ros2"
     SENSOR = "wasmbed:sensor"
+
+
+_SENSOR = re.compile(r"camera|gps|imu|barometer|sensor.*")
+
+
+def senses(capabilities: Iterable[str]) -> bool:
+    """Whether a device with these capabilities has a sensor, so that `Grant.SENSOR` is for it."""
+    return any(_SENSOR.fullmatch(capability) for capability in capabilities)
 
 
 CONDITION_READY = "Ready"

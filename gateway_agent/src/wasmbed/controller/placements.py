@@ -18,6 +18,7 @@ from wasmbed.api import (
     PlacementDevice,
     PlacementLimits,
     gateway_namespace,
+    senses,
 )
 from wasmbed.controller.chunks import assign, by_number
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 MEMORY_BYTES = 64 * 1024 * 1024
 STACK_BYTES = 8 * 1024 * 1024
 CPU_MILLIS_PER_CALL = 60_000
-
-_SENSOR = re.compile(r"camera|gps|imu|barometer|sensor.*")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def grants_of(application: WasmApplication, devices: Iterable[EdgeDevice]) -> tu
         grants.add(Grant.PX4)
     if application.ros2.enabled:
         grants.add(Grant.ROS2)
-    if any(_SENSOR.fullmatch(capability) for capability in capabilities):
+    if senses(capabilities):
         grants.add(Grant.SENSOR)
     return tuple(sorted(grants))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from wasmbed.api import DeviceClass, Grant
+from wasmbed.api import DeviceClass, Grant, senses
 from wasmbed.runtime import Limits, StartRequest
 
 if TYPE_CHECKING:
@@ -140,6 +140,6 @@ def _usable(grant: str, device: PlacementDevice) -> bool:
         case Grant.PX4:
             return "px4" in device.capabilities
         case Grant.SENSOR:
-            return bool(device.capabilities)
+            return senses(device.capabilities)
         case _:
             return True
