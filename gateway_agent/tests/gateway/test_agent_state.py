@@ -145,6 +145,16 @@ async def test_modules_outlive_the_process_and_damage_is_found(tmp_path: Path) -
     await store.close()
 
 
+async def test_a_module_that_is_read_and_makes_room_at_once_is_gone_and_no_error(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    room = await blobs(tmp_path, store, limit=30)
+    await room.add(DIGESTS[0], b"a" * 30, keep=set())
+    (tmp_path / "artifacts" / DIGESTS[0][7:]).unlink()
+    found = await asyncio.gather(*(room.read(DIGESTS[0]) for _ in range(2)))
+    assert found == [None, None]
+    await store.close()
+
+
 async def test_unused_modules_make_room_the_longest_unused_first(tmp_path: Path) -> None:
     store = await Store.open(tmp_path)
     room = await blobs(tmp_path, store, limit=30)

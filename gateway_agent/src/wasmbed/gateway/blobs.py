@@ -91,7 +91,7 @@ class Blobs:
 
     async def _forget(self, digest: str) -> None:
         await self._store.drop_artifact(digest)
-        del self._rows[digest]
+        self._rows.pop(digest, None)
         await asyncio.to_thread((self._directory / _name(digest)).unlink, missing_ok=True)
 
 
