@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import requests
 import wasmtime
 
-TIMEOUT_S = 30
+from tests.support.artifacts import push
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SYS_LOG = '(import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))'
 
 
@@ -63,43 +65,9 @@ class Registry:
     address: str
     username: str
     password: str
-    ca_file: str
-
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.auth = (self.username, self.password)
-        session.verify = self.ca_file
-        return session
-
-    def _blob(self, session: requests.Session, repository: str, data: bytes) -> str:
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        begun = session.post(f"https://{self.address}/v2/{repository}/blobs/uploads/", timeout=TIMEOUT_S)
-        begun.raise_for_status()
-        location = begun.headers["Location"]
-        joiner = "&" if "?" in location else "?"
-        session.put(f"{location}{joiner}digest={digest}", data=data, timeout=TIMEOUT_S).raise_for_status()
-        return digest
+    ca_file: Path
 
     def push(self, repository: str, tag: str, data: bytes) -> str:
         """Push bytes as the layer of a Wasm artifact, whatever they are; return the reference for a manifest."""
-        config = b"{}"
-        with self._session() as session:
-            layer_digest = self._blob(session, repository, data)
-            config_digest = self._blob(session, repository, config)
-            manifest = {
-                "schemaVersion": 2,
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "config": {
-                    "mediaType": "application/vnd.wasm.config.v0+json",
-                    "digest": config_digest,
-                    "size": len(config),
-                },
-                "layers": [{"mediaType": "application/wasm", "digest": layer_digest, "size": len(data)}],
-            }
-            session.put(
-                f"https://{self.address}/v2/{repository}/manifests/{tag}",
-                data=json.dumps(manifest),
-                headers={"Content-Type": manifest["mediaType"]},
-                timeout=TIMEOUT_S,
-            ).raise_for_status()
+        push(self, repository, tag, data)
         return f"registry.wasmbed.io/{repository}:{tag}"

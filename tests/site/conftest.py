@@ -104,7 +104,7 @@ def site() -> Iterator[Site]:
     if not KUBECONFIG.exists():
         pytest.fail("there is no site; run `make demo` first")
     password = (SITE / "secrets/registry-push").read_text().strip()
-    registry = Registry(f"{lab_hosts()['cp1']}:5000", "push", password, str(SITE / "pki/site-ca.crt"))
+    registry = Registry(f"{lab_hosts()['cp1']}:5000", "push", password, SITE / "pki/site-ca.crt")
     found = Site(registry)
     yield found
     for kind in ("wasmapplications", "edgedevices"):
