@@ -35,8 +35,8 @@ CASES: dict[str, tuple[bytes | str, dict[str, Any], str, str, str]] = {
         "memory",
     ),
     "recurses": (artifacts.RECURSES, {}, "Failed", "DeviceError", "stack"),
-    "no-device": ("registry.wasmbed.io/site/good:v1", {}, "Pending", "NoMatchingDevice", "device"),
-    "too-large": (artifacts.too_large(), {}, "Failed", "ImagePullFailed", "MiB"),
+    "no-device": ("registry.wasmbed.io/site/good:v1", {}, "Pending", "NoMatchingDevice", "EdgeDevice"),
+    "too-large": (artifacts.too_large(), {}, "Failed", "ImagePullFailed", "maxArtifactBytes"),
 }
 
 

@@ -108,7 +108,13 @@ RUNNING = [
            (func (export "wasmbed_tick") (result i32)
              (loop
                (br_if 0 (i32.ne (table.grow $t (ref.null extern) (i32.const 1000)) (i32.const -1)))) unreachable)""",
-        "wasmbed_tick: unreachable executed in function 1",
+        "wasmbed_tick: unreachable executed in function 1; its memory was 64 KiB, limit 16 MiB",
+    ),
+    Hostile(
+        "memory asked for in large pieces",
+        """(func (export "wasmbed_tick") (result i32)
+             (loop (br_if 0 (i32.ne (memory.grow (i32.const 100)) (i32.const -1)))) unreachable)""",
+        "wasmbed_tick: unreachable executed in function 1; its memory was 12864 KiB, limit 16 MiB",
     ),
     Hostile(
         "host-call storm",

@@ -73,7 +73,11 @@ def trapped(entry: str, trap: Trap, profile: Profile, memory_bytes: int) -> Faul
     words = _WORDS.get(code) if code is not None else None
     if words is None:
         words = trap.message.strip().rsplit("\n", 1)[-1].strip().removeprefix("wasm trap: ") or "unknown trap"
-    return Fault(f"{entry}: {_full(profile, memory_bytes)}{words}{place}")
+    full = _full(profile, memory_bytes)
+    if code == TrapCode.UNREACHABLE and memory_bytes and not full:
+        # Allocators give up this way; a large growth may have been refused with room left.
+        place += f"; its memory was {amount(memory_bytes)}, limit {amount(profile.memory_bytes)}"
+    return Fault(f"{entry}: {full}{words}{place}")
 
 
 def failed(entry: str, result: int, profile: Profile, memory_bytes: int) -> Fault:
