@@ -62,7 +62,7 @@ def ready(site: Site, gateway: str) -> bool:
 
 
 def test_gateway_is_ready_and_tells_its_versions(site: Site, gateway: str) -> None:
-    assert ready(site, gateway)
+    wait("the gateway is Ready", lambda: ready(site, gateway))
     assert set(site.get("gateway", gateway)["status"]["versions"]) == {"agent", "wasmtime"}
 
 
