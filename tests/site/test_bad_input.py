@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,10 +41,19 @@ CASES: dict[str, tuple[bytes | str, dict[str, Any], str, str, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Neighbourhood:
+    """The site, and the second of the epoch on gw1 at which the healthy application was deployed."""
+
+    site: Site
+    since: int
+
+
 @pytest.fixture(scope="module")
-def neighbour(site: Site) -> Iterator[Site]:
+def neighbour(site: Site) -> Iterator[Neighbourhood]:
     """A healthy application beside which all bad ones are deployed at once."""
     image = site.registry.push("site/good", "v1", artifacts.counting("neighbour"))
+    since = int(site.ssh("gw1", "date +%s"))
     site.apply(device("site-bad-1", "bad"), application("neighbour", image, "bad"))
     site.wait_phase("neighbour", "Running")
     manifests = []
@@ -51,39 +61,39 @@ def neighbour(site: Site) -> Iterator[Site]:
         reference = source if isinstance(source, str) else site.registry.push(f"site/{name}", "v1", source)
         manifests.append(application(f"bad-{name}", reference, "nowhere" if name == "no-device" else "bad", **spec))
     site.apply(*manifests)
-    yield site
+    yield Neighbourhood(site, since)
     site.kubectl("delete", "wasmapplications", *(f"bad-{name}" for name in CASES), "neighbour", "--timeout=40s")
     site.kubectl("delete", "edgedevice", "site-bad-1")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_application_gets_its_phase_and_reason(neighbour: Site, name: str) -> None:
+def test_bad_application_gets_its_phase_and_reason(neighbour: Neighbourhood, name: str) -> None:
     _, _, phase, reason, words = CASES[name]
-    status = neighbour.wait(
+    status = neighbour.site.wait(
         f"bad-{name} in {phase}/{reason}",
         lambda: (
-            (found := neighbour.application(f"bad-{name}")).get("reason") == reason
+            (found := neighbour.site.application(f"bad-{name}")).get("reason") == reason
             and found.get("phase") == phase
             and found
         ),
     )
     assert words in status["message"]
-    description = neighbour.kubectl("describe", "wasmapplication", f"bad-{name}")
+    description = neighbour.site.kubectl("describe", "wasmapplication", f"bad-{name}")
     assert reason in description
     assert words in description
 
 
-def test_neighbour_ran_on_beside_all_of_them(neighbour: Site) -> None:
+def test_neighbour_ran_on_beside_all_of_them(neighbour: Neighbourhood) -> None:
     """It neither stopped nor was started again, and missed no more than a tick or two of its second."""
-    status = neighbour.application("neighbour")
+    status = neighbour.site.application("neighbour")
     assert status["phase"] == "Running"
     placement = next(
         item
-        for item in neighbour.get("placements", "--namespace=wasmbed-gw-gw1")["items"]
+        for item in neighbour.site.get("placements", "--namespace=wasmbed-gw-gw1")["items"]
         if item["spec"]["application"]["name"] == "neighbour"
     )
     assert [entry.get("restarts", 0) for entry in placement["status"]["devices"]] == [0]
-    lines = neighbour.log("neighbour", "-10min")
+    lines = neighbour.site.log("neighbour", f"@{neighbour.since}")
     assert [line["MESSAGE"] for line in lines].count("neighbour started") == 1
     ticks = [int(line["__REALTIME_TIMESTAMP"]) / 1e6 for line in lines if line["MESSAGE"] == "neighbour tick"]
     assert len(ticks) >= 3

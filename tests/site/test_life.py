@@ -114,6 +114,7 @@ def test_moved_tag_changes_nothing_until_the_image_is_changed(site: Site) -> Non
 
 def test_labels_scale_an_application_and_deletion_leaves_nothing(site: Site) -> None:
     image = site.registry.push("site/scale", "v1", artifacts.counting("scale"))
+    modules = site.get("gateway", "gw1")["status"]["modules"]
     devices = [device(f"site-scale-{number}", "scale") for number in range(5)]
     site.apply(*devices, application("scale", image, "scale"))
     site.wait("5 running", lambda: site.application("scale").get("counts", {}).get("running") == 5)
@@ -122,9 +123,9 @@ def test_labels_scale_an_application_and_deletion_leaves_nothing(site: Site) -> 
         "4 running",
         lambda: site.application("scale")["counts"] == {"selected": 4, "running": 4, "failed": 0, "pending": 0},
     )
-    modules = site.get("gateway", "gw1")["status"]["modules"]
+    site.wait("4 modules more", lambda: site.get("gateway", "gw1")["status"]["modules"] == modules + 4)
     site.kubectl("delete", "wasmapplication", "scale", "--timeout=40s")
-    site.wait("4 modules fewer", lambda: site.get("gateway", "gw1")["status"]["modules"] == modules - 4)
+    site.wait("as many modules as before", lambda: site.get("gateway", "gw1")["status"]["modules"] == modules)
     left = site.get("placements", "--all-namespaces")["items"]
     assert not [item for item in left if item["spec"]["application"]["name"] == "scale"]
     moment = site.ssh("gw1", "date +%s").strip()
