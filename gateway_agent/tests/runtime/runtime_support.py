@@ -29,6 +29,11 @@ def digest_of(wasm: bytes) -> str:
     return f"sha256:{hashlib.sha256(wasm).hexdigest()}"
 
 
+def busy() -> float:
+    """Return by how much a bound on wall time must grow: runnable threads for each core, at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 @dataclass
 class RuntimeProcess:
     """`wasmbed-runtime` with a socket and a cache of its own."""

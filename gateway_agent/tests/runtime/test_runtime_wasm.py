@@ -93,10 +93,10 @@ def test_a_changed_module_is_read_or_refused_and_never_invalid_for_every_class_u
     rest=st.binary(max_size=40),
 )
 def test_a_list_longer_than_its_section_costs_nothing(number: int, count: int, rest: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with contextlib.suppress(wasm.ModuleError):
         wasm.read(HEADER + section(number, leb(count) + rest))
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_the_largest_module_is_read_within_a_second() -> None:
