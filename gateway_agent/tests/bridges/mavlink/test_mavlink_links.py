@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from pymavlink import mavutil
-
 from wasmbed.bridges.mavlink.codec import Message, message
 from wasmbed.bridges.mavlink.endpoints import Endpoint, LogEndpoint, MavlinkConfig, parse_address
 from wasmbed.bridges.mavlink.hub import Hub
@@ -201,9 +200,7 @@ async def test_a_signed_endpoint_takes_only_signed_frames_and_signs_its_own(tmp_
     key = new_key()
     (tmp_path / "fleet.key").write_text(key)
     (tmp_path / "fleet.key").chmod(0o600)
-    config = MavlinkConfig(
-        (Endpoint("in", "udpin:127.0.0.1:0", signing_key="fleet", link_id=4),), key_folder=tmp_path
-    )
+    config = MavlinkConfig((Endpoint("in", "udpin:127.0.0.1:0", signing_key="fleet", link_id=4),), key_folder=tmp_path)
     got: list[Message] = []
     async with Hub(config).running() as hub:
         await hub.ready("in")
@@ -233,7 +230,7 @@ async def test_the_log_is_readable_by_pymavlink(tmp_path: Path) -> None:
             beat(vehicle)
         await until(lambda: hub.switch.ports and hub.switch.ports[0].statistics.received_frames == 10)
         vehicle.close()
-    (path,) = tmp_path.glob("*.tlog")
+    (path,) = await asyncio.to_thread(lambda: list(tmp_path.glob("*.tlog")))
     log = mavutil.mavlink_connection(str(path))
     names = []
     while (item := log.recv_match()) is not None:
@@ -244,7 +241,15 @@ async def test_the_log_is_readable_by_pymavlink(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "udp:127.0.0.1:1", "udpin:127.0.0.1", "udpout:127.0.0.1:0", "tcp:h:70000", "serial:tty:57600", "serial:/dev/x"],
+    [
+        "",
+        "udp:127.0.0.1:1",
+        "udpin:127.0.0.1",
+        "udpout:127.0.0.1:0",
+        "tcp:h:70000",
+        "serial:tty:57600",
+        "serial:/dev/x",
+    ],
 )
 def test_a_wrong_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="address"):

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.filters import Gate, Rules
 from wasmbed.bridges.mavlink.frames import Frame, FrameParser, make_frame
@@ -113,7 +112,10 @@ def test_redundant_links_pass_each_content_once() -> None:
     passed = 0
     for number in range(100):
         item = {"time_boot_ms": number // 2}
-        copies = [(a, frame("ATTITUDE", sequence=number, **item)), (b, frame("ATTITUDE", sequence=200 - number, **item))]
+        copies = [
+            (a, frame("ATTITUDE", sequence=number, **item)),
+            (b, frame("ATTITUDE", sequence=200 - number, **item)),
+        ]
         for port, copy in copies if number % 3 else copies[::-1]:
             passed += len(made.route(port, copy, number * 0.01))
     assert passed == 100

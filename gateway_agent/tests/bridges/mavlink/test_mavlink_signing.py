@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.frames import Frame, FrameParser, make_frame
 from wasmbed.bridges.mavlink.keystore import KeyStore, KeyStoreError, new_key, parse_state

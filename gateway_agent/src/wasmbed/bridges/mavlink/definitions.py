@@ -8,10 +8,11 @@ import functools
 import importlib.resources
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from xml.etree import ElementTree
 
 from fastcrc import crc16
+from wasmbed.bridges.mavlink import supplement
 
 DEFAULT_DIALECTS = ("all.xml", "development.xml")
 
@@ -161,7 +162,26 @@ def load(dialects: tuple[str, ...] = DEFAULT_DIALECTS) -> Dialect:
                 following = _number(entry.attrib.get("value", str(following)))
                 entries[following] = entry.attrib["name"]
                 following += 1
+    _supplement(messages, enums)
     return Dialect(messages, enums)
+
+
+def _supplement(messages: dict[int, Definition], enums: dict[str, dict[int, str]]) -> None:
+    def read(text: str) -> list[FieldDefinition]:
+        return [
+            FieldDefinition(name, kind, array, extension) for name, kind, array, extension in supplement.fields(text)
+        ]
+
+    for number, name, text in supplement.MESSAGES:
+        messages.setdefault(number, make_definition(number, name, read(text)))
+    for definition in list(messages.values()):
+        text = supplement.EXTENSIONS.get(definition.name, "")
+        if text:
+            known = {item.name for item in definition.fields}
+            added = [replace(item, extension=True) for item in read(text) if item.name not in known]
+            messages[definition.id] = make_definition(definition.id, definition.name, [*definition.fields, *added])
+    for enum, entries in supplement.ENTRIES.items():
+        enums[enum] = {**entries, **enums.get(enum, {})}
 
 
 @functools.cache
