@@ -2,6 +2,7 @@
 
 import importlib
 import random
+import struct
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ LIMITS |= {"i": (-(2**31), 2**31 - 1), "Q": (0, 2**64 - 1), "q": (-(2**63), 2**6
 def random_value(item: FieldDefinition, rng: random.Random) -> Any:
     if item.type == "char":
         return "".join(rng.choice("abcXYZ_09") for _ in range(rng.randint(0, item.array or 1)))
+    if item.type == "raw float":
+        return struct.pack("<f", rng.randint(-1000, 1000))
     code = item.format[0]
 
     def one() -> Any:
@@ -53,9 +56,10 @@ def test_every_message_is_framed_as_pymavlink_frames_it(version: int) -> None:
         values = {name: value for name, value in values.items() if name in cls.fieldnames}
         theirs = module.MAVLink(None, 7, 9)
         theirs.seq = rng.randint(0, 255)
+        floats = {name: struct.unpack("<f", value)[0] for name, value in values.items() if isinstance(value, bytes)}
         arguments = {
             name: value.encode() if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
+            for name, value in {**values, **floats}.items()
         }
         packed = bytes(cls(**arguments).pack(theirs))
         ours = make_frame(definition, values, system=7, component=9, sequence=theirs.seq, version=version)

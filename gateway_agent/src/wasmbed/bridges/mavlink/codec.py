@@ -1,7 +1,8 @@
 """Payloads: bytes to named values and back (MAVLink serialization guide, payload truncation)."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from wasmbed.bridges.mavlink.definitions import Definition, Dialect, default_dialect
 
@@ -10,15 +11,19 @@ class PayloadError(ValueError):
     """Values that do not fit a message, or a payload that is longer than its message."""
 
 
-class Message(NamedTuple):
-    """A decoded message and who sent it; `values` holds every field, arrays as tuples, text as `str`."""
+@dataclass(slots=True)
+class Message:
+    """A decoded message and who sent it; `values` holds every field, arrays as tuples, text as `str`.
+
+    The value of PARAM_VALUE and PARAM_SET is its four bytes.
+    """
 
     name: str
     values: Mapping[str, Any]
     system: int = 0
     component: int = 0
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: str) -> Any:
         """A field by its name."""
         return self.values[key]
 
@@ -75,8 +80,10 @@ def encode(definition: Definition, values: Mapping[str, Any]) -> bytes:
                 raise PayloadError(f"{definition.name}.{item.name} takes {item.array} values, not {len(array)}")
             numbers.extend(array)
             numbers.extend([0] * (item.array - len(array)))
+        elif value is None:
+            numbers.append(b"" if item.type == "raw float" else 0)
         else:
-            numbers.append(0 if value is None else value)
+            numbers.append(value)
     try:
         return definition.packer.pack(*numbers)
     except Exception as error:  # struct.error, OverflowError or TypeError, by the kind of value
@@ -102,4 +109,4 @@ def message(name: str, **values: Any) -> Message:
 def full(source: Message, dialect: Dialect | None = None) -> Message:
     """`source` with every field, as a receiver of it would see it."""
     definition = (dialect or default_dialect())[source.name]
-    return source._replace(values=decode(definition, encode(definition, source.values)))
+    return replace(source, values=decode(definition, encode(definition, source.values)))

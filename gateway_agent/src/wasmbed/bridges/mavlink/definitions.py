@@ -29,7 +29,13 @@ _FORMATS = {
     "int64_t": "q",
     "float": "f",
     "double": "d",
+    "raw float": "4s",
 }
+_CRC_TYPES = {"uint8_t_mavlink_version": "uint8_t", "raw float": "float"}
+
+# These carry the bytes of integers too. As a float some of them are signalling NaNs, which a conversion to the
+# double of Python changes: -5000000 would become -805696.
+_RAW_FLOATS = {("PARAM_VALUE", "param_value"), ("PARAM_SET", "param_value")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +142,7 @@ def _crc_extra(name: str, ordered: list[FieldDefinition]) -> int:
     text = name + " "
     crc = crc16.mcrf4xx(text.encode())
     for item in ordered:
-        kind = "uint8_t" if item.type == "uint8_t_mavlink_version" else item.type
-        data = f"{kind} {item.name} ".encode()
+        data = f"{_CRC_TYPES.get(item.type, item.type)} {item.name} ".encode()
         if item.array:
             data += bytes([item.array])
         crc = crc16.mcrf4xx(data, crc)
@@ -212,6 +217,8 @@ def _fields(message: ElementTree.Element) -> Iterator[FieldDefinition]:
             extension = True
         elif element.tag == "field":
             kind, _, rest = element.attrib["type"].partition("[")
+            if (message.attrib["name"], element.attrib["name"]) in _RAW_FLOATS:
+                kind = "raw float"
             yield FieldDefinition(
                 name=element.attrib["name"],
                 type=kind,
