@@ -8,14 +8,17 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wasmbed.bridges.mavlink.commands import Command, Outcome
-from wasmbed.bridges.mavlink.events import StatusText
 from wasmbed.bridges.mavlink.mission_items import PlanType
 from wasmbed.bridges.mavlink.modes import AUTOPILOT_ARDUPILOT, AUTOPILOT_PX4, mode_command
 from wasmbed.bridges.mavlink.offboard import PRIMING_S, PROOF_OF_LIFE_S, Offboard, Phase, Setpoint
 from wasmbed.bridges.mavlink.vehicle import Vehicle
 from wasmbed.bridges.mavlink.vehicle_state import Landed, VehicleState
+
+if TYPE_CHECKING:
+    from wasmbed.bridges.mavlink.events import StatusText
 
 SHOWN_WITHIN_S = 4.0
 _ARM_DISARM = 400

@@ -14,6 +14,7 @@ GIVE_UP_S = 8.0
 PROGRESS_TIMEOUT_S = 10.0
 CANCEL_TIMEOUT_S = 3.0
 QUIET_S = 1.0
+SHORT_QUIET_S = 0.3
 _GLOBAL_FRAMES = frozenset({0, 3, 5, 6, 10, 11})
 
 
@@ -237,8 +238,9 @@ def scaled(value: float, scale: float) -> int:
 class CommandLane:
     """When a command may start: an acknowledgement does not say which of two equal commands it answers.
 
-    So the caller runs one command of a number at a time to a vehicle, and after one that was sent more than once, or
-    was not answered, its late acknowledgements get `QUIET_S` to arrive and be ignored.
+    So the caller runs one command of a number at a time to a vehicle, and late acknowledgements get time to arrive and
+    be ignored: `QUIET_S` after one that was sent more than once or not answered, `SHORT_QUIET_S` after any other (the
+    network may have doubled the answer). Questions need no time: to them a wrong answer does no harm.
     """
 
     def __init__(self) -> None:
@@ -253,3 +255,5 @@ class CommandLane:
         self._quiet_until = {other: until for other, until in self._quiet_until.items() if until > now}
         if run.sent > 1 or run.result is None or run.result.outcome is Outcome.UNCONFIRMED:
             self._quiet_until[run.command.number] = now + QUIET_S
+        elif resend_rule(run.command.number) is not Resend.UNTIL_ANSWERED:
+            self._quiet_until[run.command.number] = now + SHORT_QUIET_S

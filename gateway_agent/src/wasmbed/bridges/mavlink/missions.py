@@ -15,6 +15,7 @@ from wasmbed.bridges.mavlink.operations import Ids, Operation
 TIMEOUT_S = 1.5
 ITEM_TIMEOUT_S = 0.25
 RETRIES = 5
+_READINGS = 3
 _ACCEPTED = 0
 _INVALID_SEQUENCE = 13
 _CANCELLED = 15
@@ -159,12 +160,13 @@ class _Verified(_Transfer):
         self._verify = verify
         self._skip = 1 if ignore_first else 0
         self._reading: DownloadPlan | None = None
+        self._readings = 0
         self._opaque_id = 0
 
     def take(self) -> list[Message]:
         """The messages to send now, those of reading back included."""
         outgoing = super().take()
-        return outgoing + self._reading.take() if self._reading is not None else outgoing
+        return outgoing if self._reading is None else outgoing + self._reading.take()
 
     def receive(self, item: Message, now: float) -> None:
         """Take what the vehicle asks and acknowledges."""
@@ -200,6 +202,7 @@ class _Verified(_Transfer):
             else:
                 self._finish(PlanOutcome.NO_ANSWER, "the last acknowledgement did not come; read the plan back")
             return
+        self._readings += 1
         self._reading = DownloadPlan(self.ids, self.plan)
         self._reading.start(now)
         self.deadline = self._reading.deadline
@@ -213,7 +216,11 @@ class _Verified(_Transfer):
             return
         # `take` still gives the acknowledgement of the download.
         if not found.ok:
-            self._finish(found.outcome, f"reading back: {found.reason or found.outcome}")
+            # A late copy of our own offer can start the vehicle's side again and end the reading: read once more.
+            if found.outcome is not PlanOutcome.NO_ANSWER and self._readings < _READINGS:
+                self._changed(now, certain=False)
+            else:
+                self._finish(found.outcome, f"reading back: {found.reason or found.outcome}")
             return
         differing = same_plan(self._items[self._skip :], found.items[self._skip :])
         if differing is None:
