@@ -23,7 +23,9 @@ from wasmbed.bridges.mavlink.parameter_values import (
 ANSWER_TIMEOUT_S = 1.0
 RETRIES = 5
 _LIST_SILENCE_S = 0.8
-_SECOND_LOOK_S = 0.3
+_LIST_RETRIES = 10
+_LOOK_AGAIN_S = 0.3
+_LOOKS = 3
 _ASK_AT_ONCE = 20
 HASH_CHECK = "_HASH_CHECK"
 _NO_INDEX = frozenset({0x7FFF, 0xFFFF})
@@ -134,7 +136,7 @@ class WriteParameter(Operation[ParameterResult]):
     """Write one parameter and find out what the vehicle made of it.
 
     A value that is already the vehicle's is no different from one that was written: writing is idempotent, so it is
-    sent again until the vehicle shows it, at most `RETRIES` times.
+    sent again until the vehicle shows it; a refusal is another value shown after each of `_LOOKS` writings.
     """
 
     def __init__(self, ids: Ids, name: str, value: Number, kind: int, encoding: Encoding) -> None:
@@ -148,7 +150,8 @@ class WriteParameter(Operation[ParameterResult]):
         self._tries = 0
         self._asking = False
         self._shown: Parameter | None = None
-        self._shown_before: Parameter | None = None
+        self._last: Parameter | None = None
+        self._looks = 0
 
     def start(self, now: float) -> None:
         """Send the value."""
@@ -173,24 +176,22 @@ class WriteParameter(Operation[ParameterResult]):
             if shown.type == self._kind and same(shown.value, self._value, self._kind):
                 self._end(ParameterResult(self._name, ParameterOutcome.DONE, shown))
                 return
-            # An older value may have been on its way, so a refusal takes two answers a while apart.
+            # An older value may have been on its way, or the writing lost: only writing and looking again tells.
             self._shown = shown
-            if not self._asking:
-                self.deadline = min(self.deadline or now, now + _SECOND_LOOK_S)
+            self.deadline = min(self.deadline or now, now + _LOOK_AGAIN_S)
 
     def advance(self, now: float) -> None:
         """Without an answer: look, write again, look, and so on."""
         if self.result is not None or self.deadline is None or now < self.deadline:
             return
         if not self._asking:
-            self._shown_before, self._shown = self._shown, None
             self._ask(now)
-        elif self._shown is not None and self._shown_before is not None:
-            self._end(ParameterResult(self._name, ParameterOutcome.REFUSED, self._shown))
-        elif self._tries > RETRIES:
-            shown = self._shown or self._shown_before
-            outcome = ParameterOutcome.REFUSED if shown is not None else ParameterOutcome.NO_ANSWER
-            self._end(ParameterResult(self._name, outcome, shown))
+            return
+        if self._shown is not None:
+            self._looks, self._last, self._shown = self._looks + 1, self._shown, None
+        if self._looks >= _LOOKS or self._tries > RETRIES:
+            outcome = ParameterOutcome.REFUSED if self._last is not None else ParameterOutcome.NO_ANSWER
+            self._end(ParameterResult(self._name, outcome, self._last))
         else:
             self.start(now)
 
@@ -266,7 +267,7 @@ class ListParameters(Operation[ParameterList]):
                 self.start(now)
             return
         missing = [index for index in range(self._count) if index not in self._found]
-        asking = [index for index in missing if self._asked.setdefault(index, _Asked()).tries <= RETRIES]
+        asking = [index for index in missing if self._asked.setdefault(index, _Asked()).tries < _LIST_RETRIES]
         if not asking:
             self._finish(tuple(missing))
             return
