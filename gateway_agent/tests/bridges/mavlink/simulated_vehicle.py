@@ -551,7 +551,7 @@ class Wire:
                     continue
                 fields = {key: getattr(item, key) for key in item.get_fieldnames()}
                 if item.get_type() == "PARAM_SET":
-                    fields["param_bytes"] = bytes(item.get_payload()[0:4]).ljust(4, b"\0")
+                    fields["param_bytes"] = bytes(item.get_msgbuf()[10:14])
                 sender = (item.get_srcSystem(), item.get_srcComponent())
                 self.send(self.vehicle.handle(item.get_type(), fields, sender, now))
 
