@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from peers import Gateway, Program, gateway, program, until
-
 from wasmbed.bridges.mavlink.actions import Actions, distance
 from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType
 from wasmbed.bridges.mavlink.offboard import LocalSetpoint
