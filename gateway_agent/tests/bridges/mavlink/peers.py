@@ -64,8 +64,14 @@ class Program:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\n")
 
-    async def line(self, seconds: float = 20.0) -> str:
+    async def line(self, seconds: float = 20.0, start: str = "") -> str:
+        """The next line that begins with `start`."""
         assert self.process.stdout is not None
+        if start:
+            async with asyncio.timeout(seconds):
+                while not (found := await self.line(seconds)).startswith(start):
+                    assert found or self.process.returncode is None
+            return found
         async with asyncio.timeout(seconds):
             return (await self.process.stdout.readline()).decode().strip()
 

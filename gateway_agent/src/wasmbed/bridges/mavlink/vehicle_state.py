@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from wasmbed.bridges.mavlink.codec import Message
-from wasmbed.bridges.mavlink.modes import AUTOPILOT_INVALID, SAFETY_ARMED, mode_name
+from wasmbed.bridges.mavlink.modes import AUTOPILOT_INVALID, AUTOPILOT_PX4, SAFETY_ARMED, mode_name
 from wasmbed.bridges.mavlink.operations import Ids
 
 HEARTBEAT_S = 1.0
@@ -121,15 +121,17 @@ class VehicleMonitor:
             return []
         self.last_heartbeat = now
         before = self.state
+        # MAVSDK's servers, among others, say "generic" and mean PX4's modes and parameter encoding.
+        autopilot = item["autopilot"] or AUTOPILOT_PX4
         armed = bool(item["base_mode"] & SAFETY_ARMED)
         self.state = replace(
             before,
             connected=True,
-            autopilot=item["autopilot"],
+            autopilot=autopilot,
             type=item["type"],
             armed=armed,
             custom_mode=item["custom_mode"],
-            mode=mode_name(item["autopilot"], item["type"], item["custom_mode"]),
+            mode=mode_name(autopilot, item["type"], item["custom_mode"]),
             system_status=item["system_status"],
         )
         changes = [] if before.connected else [Change.CONNECTED]
