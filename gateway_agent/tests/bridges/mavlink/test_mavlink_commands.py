@@ -210,3 +210,9 @@ def test_coordinates_are_scaled_or_refused() -> None:
 def test_every_rule_names_commands_that_exist() -> None:
     dialect = default_dialect()
     assert {resend_rule(number) for number in dialect.enums["MAV_CMD"]} == set(Resend)
+
+
+@pytest.mark.parametrize("command", [(400, (1e39,)), (70_000, ()), (-1, ())])
+def test_a_command_that_cannot_be_sent_is_refused_when_it_is_made(command: tuple[int, tuple[float, ...]]) -> None:
+    with pytest.raises(ValueError, match=r"too large|0 to 65535"):
+        Command(*command)

@@ -230,3 +230,9 @@ def test_any_text_is_a_waypoint_file_or_is_refused(text: str) -> None:
 def test_too_many_items_are_refused() -> None:
     with pytest.raises(ValueError, match="too many"):
         UploadPlan(IDS, plan_of(1) * 65_001)
+
+
+@pytest.mark.parametrize("values", [{"command": 70_000}, {"command": 16, "frame": 300}, {"command": 16, "z": 1e39}])
+def test_an_item_that_cannot_be_sent_is_refused_when_it_is_made(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"no plan item|too large"):
+        PlanItem(**values)

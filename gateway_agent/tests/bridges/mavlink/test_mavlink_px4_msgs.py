@@ -345,3 +345,10 @@ def test_sticks_come_back_as_they_went(roll: float, pitch: float, yaw: float, th
 
 def test_every_converted_message_exists() -> None:
     assert set(default_dialect().by_name) >= CONVERTED
+
+
+def test_a_command_that_mavlink_cannot_carry_is_not_sent() -> None:
+    """Found by the fuzzer: px4_msgs has 64-bit places and 32-bit command numbers."""
+    bridge = FromPx4(IDS)
+    assert bridge.receive(px4("VehicleCommand", command=400, param5=1e300), 0) == []
+    assert bridge.receive(px4("VehicleCommand", command=65_537), 0) == []

@@ -57,6 +57,16 @@ def test_nothing_goes_back_to_where_it_came_from() -> None:
     assert made.route(b, frame("COMMAND_LONG", system=3, target_system=1), 0.0) == (a,)
 
 
+def test_isolated_peers_do_not_hear_each_others_broadcasts_but_can_be_addressed() -> None:
+    made = Router()
+    a, b = (made.add(PortPolicy("vehicles", isolation="vehicles")) for _ in range(2))
+    ground = made.add(PortPolicy("ground"))
+    assert made.route(a, frame(system=1), 0.0) == (ground,)
+    assert made.route(b, frame(system=2), 0.0) == (ground,)
+    assert made.route(a, frame("COMMAND_LONG", system=1, target_system=2), 0.0) == (b,)
+    assert made.route(ground, frame(system=255), 0.0) == (a, b)
+
+
 def test_an_unknown_message_is_a_broadcast() -> None:
     made, (a, b) = router(2)
     raw = bytes([0xFD, 3, 0, 0, 5, 1, 1, 0xEE, 0xFF, 0x0F, 1, 2, 3, 0x12, 0x34])

@@ -8,6 +8,7 @@ from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.command_rules import SHORTLY_S, Resend, resend_rule
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.operations import Ids, Operation
+from wasmbed.bridges.mavlink.parameter_values import single
 
 ANSWER_TIMEOUT_S = 0.5
 GIVE_UP_S = 8.0
@@ -78,6 +79,10 @@ class Command:
     def __post_init__(self) -> None:
         if len(self.params) > 7:
             raise ValueError("a command has seven parameters at most")
+        if not 0 <= self.number <= 0xFFFF:
+            raise ValueError(f"{self.number} is no command: it must be 0 to 65535")
+        for value in self.params:
+            single(value)
 
     @property
     def name(self) -> str:

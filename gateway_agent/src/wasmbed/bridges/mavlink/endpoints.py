@@ -26,7 +26,8 @@ class Endpoint:
 
     `address` is `udpin:HOST:PORT` (listen), `udpout:HOST:PORT`, `udpbcast:BROADCAST_ADDRESS:PORT`, `tcp:HOST:PORT`,
     `tcpin:HOST:PORT` (listen) or `serial:DEVICE:BAUD`; an IPv6 host is in brackets. `signing_key` names a key of the
-    key store; with it unsigned frames are refused unless `accept_unsigned`.
+    key store; with it unsigned frames are refused unless `accept_unsigned`. With `isolate_peers` the peers of a
+    listening endpoint do not get each other's broadcasts: set it where many vehicles connect.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Endpoint:
     signing_key: str = ""
     link_id: int = 0
     accept_unsigned: bool = False
+    isolate_peers: bool = False
     max_peers: int = 64
     peer_timeout_s: float = 60.0
 
@@ -58,7 +60,8 @@ class Endpoint:
     @property
     def policy(self) -> PortPolicy:
         """What the router needs of it."""
-        return PortPolicy(self.name, self.incoming, self.outgoing, self.redundancy, self.drop_repeats)
+        isolation = self.name if self.isolate_peers else ""
+        return PortPolicy(self.name, self.incoming, self.outgoing, self.redundancy, isolation, self.drop_repeats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.commands import scaled
+from wasmbed.bridges.mavlink.parameter_values import single
 
 MAX_ITEMS = 65_000
 
@@ -64,6 +65,14 @@ class PlanItem:
     y: int = 0
     z: float = 0.0
     autocontinue: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.command <= 0xFFFF or not 0 <= self.frame <= 0xFF:
+            raise ValueError(f"command {self.command} in frame {self.frame} is no plan item")
+        if not all(-0x80000000 <= number <= 0x7FFFFFFF for number in (self.x, self.y)):
+            raise ValueError(f"{self.x}, {self.y} do not fit a plan item")
+        for value in (self.param1, self.param2, self.param3, self.param4, self.z):
+            single(value)
 
     @classmethod
     def position(

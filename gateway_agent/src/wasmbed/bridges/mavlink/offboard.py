@@ -20,6 +20,7 @@ LOCAL_NED = 1
 GLOBAL_RELATIVE_ALT_INT = 6
 BODY_FRD = 12
 
+_MAX_NUMBER = 1e7
 _NO_POSITION = 0b111
 _NO_VELOCITY = 0b111 << 3
 _NO_ACCELERATION = 0b111 << 6
@@ -135,8 +136,9 @@ def _mask(*parts: object) -> int:
 def check_setpoint(setpoint: Setpoint) -> None:
     """Refuse a setpoint that no vehicle should get: ValueError for NaN, infinity, nothing to control, no rotation."""
     numbers = setpoint.numbers()
-    if not numbers or not all(math.isfinite(value) for value in numbers):
-        raise ValueError("a setpoint needs finite numbers; leave out what is not controlled")
+    # NaN fails the comparison too.
+    if not numbers or not all(abs(value) <= _MAX_NUMBER for value in numbers):
+        raise ValueError("a setpoint needs finite numbers up to 10 million; leave out what is not controlled")
     if isinstance(setpoint, AttitudeSetpoint):
         if not -1.0 <= setpoint.thrust <= 1.0:
             raise ValueError("thrust must be -1 to 1")

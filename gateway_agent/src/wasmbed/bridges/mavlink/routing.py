@@ -23,6 +23,7 @@ _REORDERED_MS = 3000
 class PortPolicy:
     """What holds for a port. Ports with the same `redundancy` are several ways to the same vehicles.
 
+    Broadcasts do not pass between ports with the same `isolation`: vehicles on one endpoint need not hear each other.
     `drop_repeats` also ends frames that come twice from this very port, for links that duplicate.
     """
 
@@ -30,16 +31,18 @@ class PortPolicy:
     incoming: Rules = field(default_factory=Rules)
     outgoing: Rules = field(default_factory=Rules)
     redundancy: str = ""
+    isolation: str = ""
     drop_repeats: bool = False
 
 
 class _Port:
-    __slots__ = ("bit", "drop_repeats", "group", "incoming", "name", "outgoing")
+    __slots__ = ("bit", "drop_repeats", "group", "incoming", "isolation", "name", "outgoing")
 
     def __init__(self, policy: PortPolicy, bit: int) -> None:
         self.name = policy.name
         self.bit = bit
         self.group = policy.redundancy
+        self.isolation = policy.isolation
         self.drop_repeats = policy.drop_repeats
         self.incoming = None if policy.incoming.empty else Gate(policy.incoming)
         self.outgoing = None if policy.outgoing.empty else Gate(policy.outgoing)
@@ -68,6 +71,7 @@ class Router:
         self._boot_ms: dict[int, int] = {}
         self._numbers: dict[int, tuple[int, ...]] = {0: ()}
         self._groups: dict[str, int] = {}
+        self._isolated: dict[str, int] = {}
         self._gated = False
         self._window_s = loop_window_s
         self._recent: dict[bytes, int] = {}
@@ -85,6 +89,8 @@ class Router:
         self._mask |= bit
         if policy.redundancy:
             self._groups[policy.redundancy] = self._groups.get(policy.redundancy, 0) | bit
+        if policy.isolation:
+            self._isolated[policy.isolation] = self._isolated.get(policy.isolation, 0) | bit
         self._changed()
         return number
 
@@ -99,6 +105,8 @@ class Router:
                     del routes[key]
         if port.group:
             self._groups[port.group] &= ~port.bit
+        if port.isolation:
+            self._isolated[port.isolation] &= ~port.bit
         # A new port with this number must not inherit what this one sent.
         for seen in (self._recent, self._older):
             for raw in [raw for raw, origin in seen.items() if origin == number]:
@@ -164,7 +172,10 @@ class Router:
         if port.group and not self._merger.first(port.group, number, frame, now):
             self.counts.duplicates += 1
             return ()
-        mask = self._targets(frame.target_system, frame.target_component) if frame.target_system else self._mask
+        if frame.target_system:
+            mask = self._targets(frame.target_system, frame.target_component)
+        else:
+            mask = self._mask & ~self._isolated[port.isolation] if port.isolation else self._mask
         mask &= ~(self._groups[port.group] if port.group else bit)
         if not mask:
             self.counts.unroutable += 1

@@ -12,6 +12,8 @@ from wasmbed.bridges.mavlink.px4.messages import Px4Message, definitions
 CONTROL_MODE_TIMEOUT_US = 500_000
 _I16 = 0x7FFF
 _GLOBAL = 0
+_MAX_COMMAND = 0xFFFF
+_MAX_FLOAT = 3.4e38
 _POSITIONAL = frozenset({16, 17, 19, 20, 21, 22, 34, 84, 85, 179, 192, 195, 201})
 """Commands whose parameters 5 and 6 are a place, which a 32-bit float holds to half a metre only."""
 
@@ -67,7 +69,8 @@ class FromPx4:
 
     def _command(self, item: Px4Message, _time_us: int) -> list[Message]:
         v = item.values
-        if v["target_system"] not in (0, self._ids.system):
+        if v["target_system"] not in (0, self._ids.system) or v["command"] > _MAX_COMMAND:
+            # Numbers above 16 bits are PX4's own, between its modules.
             return []
         common = {"command": v["command"], **{f"param{number}": v[f"param{number}"] for number in (1, 2, 3, 4)}}
         x, y = v["param5"], v["param6"]
