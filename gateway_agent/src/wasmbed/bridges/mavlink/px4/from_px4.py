@@ -79,10 +79,10 @@ class FromPx4:
             return self._message(
                 "COMMAND_INT", frame=_GLOBAL, x=round(x * 1e7), y=round(y * 1e7), z=v["param7"], **common
             )
-        confirmation = v["confirmation"]
-        return self._message(
-            "COMMAND_LONG", confirmation=confirmation, param5=x, param6=y, param7=v["param7"], **common
-        )
+        if abs(x) > _MAX_FLOAT or abs(y) > _MAX_FLOAT:
+            return []
+        places = {"param5": x, "param6": y, "param7": v["param7"]}
+        return self._message("COMMAND_LONG", confirmation=v["confirmation"], **places, **common)
 
     def _control_mode(self, item: Px4Message, time_us: int) -> list[Message]:
         self._mode, self._mode_at = item, time_us
