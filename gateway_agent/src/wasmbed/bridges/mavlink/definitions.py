@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from xml.etree import ElementTree
 
 from fastcrc import crc16
+
 from wasmbed.bridges.mavlink import supplement
 
 DEFAULT_DIALECTS = ("all.xml", "development.xml")

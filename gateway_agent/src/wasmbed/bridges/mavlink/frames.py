@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastcrc import crc16
+
 from wasmbed.bridges.mavlink.codec import Message, decode, encode
 from wasmbed.bridges.mavlink.definitions import Definition, Dialect, default_dialect
 

@@ -5,12 +5,21 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.commands import Command, CommandLane, CommandResult, CommandRun
+from wasmbed.bridges.mavlink.component_info import (
+    FindMetadata,
+    MetadataError,
+    MetadataSource,
+    parse_metadata,
+    sources,
+)
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.events import Event, EventReceiver, StatusText, StatusTexts
+from wasmbed.bridges.mavlink.ftp import FileResult, ReadFile
 from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType
 from wasmbed.bridges.mavlink.missions import ClearPlan, DownloadPlan, MissionProgress, PlanResult, UploadPlan
 from wasmbed.bridges.mavlink.modes import AUTOPILOT_ARDUPILOT
@@ -94,6 +103,7 @@ class Vehicle:
         self._lanes: dict[int, asyncio.Lock] = {}
         self._waiters: set[asyncio.Event] = set()
         self._transfer = asyncio.Lock()
+        self._files = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -224,6 +234,33 @@ class Vehicle:
         """PX4's hash over all parameters; None when the vehicle has none."""
         found = await self.run(ReadHash(self.ids))
         return found if found >= 0 else None
+
+    async def read_file(self, path: str, component: int | None = None) -> FileResult:
+        """Read a file from the vehicle (MAVLink FTP)."""
+        ids = self.ids if component is None else replace(self.ids, component=component)
+        async with self._files:
+            return await self.run(ReadFile(ids, path))
+
+    async def metadata(self) -> dict[str, dict[str, Any]]:
+        """What the vehicle says about itself: its general metadata file, and those on the vehicle that it names.
+
+        MetadataError when it has none, or one that cannot be read.
+        """
+        source = await self.run(FindMetadata(self.ids))
+        if not source.uri:
+            raise MetadataError("the vehicle has no component metadata")
+        found = {"general": await self._metadata_file(source)}
+        for name, further in sources(found["general"]).items():
+            if further.uri.startswith("mftp://"):
+                found[name] = await self._metadata_file(further)
+        return found
+
+    async def _metadata_file(self, source: MetadataSource) -> dict[str, Any]:
+        component, path = source.location(self.ids.component)
+        found = await self.read_file(path, component)
+        if found.data is None:
+            raise MetadataError(f"{source.uri}: {found.reason}")
+        return parse_metadata(found.data, source.crc)
 
     async def upload(self, items: Iterable[PlanItem], plan: PlanType = PlanType.MISSION) -> PlanResult:
         """Write a plan and read it back."""

@@ -76,6 +76,8 @@ class VehicleState:
     satellites: int | None = None
     position: Position | None = None
     home: Position | None = None
+    origin: Position | None = None
+    """Where the local frame's zero is."""
     capabilities: int | None = None
 
     @property
@@ -148,7 +150,7 @@ class VehicleMonitor:
         if not rebooted:
             return []
         # What was known belongs to the time before.
-        self.state = replace(self.state, home=None, position=None, fix=0, landed=Landed.UNKNOWN)
+        self.state = replace(self.state, home=None, origin=None, position=None, fix=0, landed=Landed.UNKNOWN)
         return [Change.REBOOTED]
 
     def _sys_status(self, item: Message) -> list[Change]:
@@ -188,6 +190,11 @@ class VehicleMonitor:
         self.state = replace(self.state, home=place)
         return []
 
+    def _origin(self, item: Message) -> list[Change]:
+        place = Position(item["latitude"] / 1e7, item["longitude"] / 1e7, item["altitude"] / 1000, 0.0)
+        self.state = replace(self.state, origin=place)
+        return []
+
     def _version(self, item: Message) -> list[Change]:
         self.state = replace(self.state, capabilities=item["capabilities"])
         return []
@@ -200,6 +207,7 @@ class VehicleMonitor:
         "GPS_RAW_INT": _gps,
         "GLOBAL_POSITION_INT": _global_position,
         "HOME_POSITION": _home,
+        "GPS_GLOBAL_ORIGIN": _origin,
         "AUTOPILOT_VERSION": _version,
     }
 
