@@ -12,10 +12,12 @@ import atheris
 with atheris.instrument_imports(include=["wasmbed"]):
     from wasmbed.bridges.mavlink.codec import Message, decode, encode
     from wasmbed.bridges.mavlink.commands import Command, CommandRun
+    from wasmbed.bridges.mavlink.component_info import MetadataError, parse_metadata, sources
     from wasmbed.bridges.mavlink.definitions import default_dialect
     from wasmbed.bridges.mavlink.endpoints import parse_address
     from wasmbed.bridges.mavlink.events import EventReceiver, StatusTexts
     from wasmbed.bridges.mavlink.frames import FrameParser, decode_frame
+    from wasmbed.bridges.mavlink.ftp import ReadFile
     from wasmbed.bridges.mavlink.keystore import parse_state
     from wasmbed.bridges.mavlink.mission_items import PlanItem, parse_waypoints
     from wasmbed.bridges.mavlink.missions import ClearPlan, DownloadPlan, UploadPlan
@@ -156,6 +158,26 @@ def state(text: str) -> None:
     parse_cache(text.encode(), 0)
 
 
+def ftp(data: bytes) -> None:
+    """A file server's answers, and metadata files."""
+    operation = ReadFile(IDS, "/a.json", max_bytes=4096)
+    operation.start(0.0)
+    for at in range(0, len(data), 40):
+        operation.take()
+        answer = bytearray(data[at : at + 40].ljust(251, b"\0"))
+        request = operation._request
+        if request is not None and data[at] & 1:
+            # Often enough an answer that fits, so that more than the first check is reached.
+            answer[:2] = ((request.sequence + 1) & 0xFFFF).to_bytes(2, "little")
+            answer[3], answer[5] = 128 + (data[at] >> 7), int(request.opcode)
+        operation.receive(Message("FILE_TRANSFER_PROTOCOL", {"payload": tuple(answer)}, 1, 1), at / 100)
+        operation.advance(at / 100)
+    try:
+        sources(parse_metadata(data))
+    except MetadataError:
+        return
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "switch": switch,
@@ -164,6 +186,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "tlog": tlog,
     "files": refusing(parse_file, parse_waypoints, lambda text: parse_waypoints("QGC WPL 110\n" + text), parse_address),
     "state": refusing(state),
+    "ftp": ftp,
 }
 
 

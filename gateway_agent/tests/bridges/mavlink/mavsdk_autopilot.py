@@ -6,12 +6,16 @@ It arms, disarms, changes modes, takes off and lands as commanded, has parameter
 told (`armed 1`, `mission 3`, ...). Lines on standard input: `send MESSAGE_NAME JSON` sends any message.
 """
 
+import importlib
+import json
 import queue
 import sys
 import threading
 import time
+import types
 from typing import Any
 
+import mavsdk.plugins
 from mavsdk.component_type import ComponentType
 from mavsdk.mavsdk import Configuration, Mavsdk
 from mavsdk.plugins.action_server import action_server
@@ -19,6 +23,18 @@ from mavsdk.plugins.mavlink_direct_server import mavlink_direct_server
 from mavsdk.plugins.mission_raw_server.mission_raw_server import MissionRawServer
 from mavsdk.plugins.param_server.param_server import ParamServer
 from mavsdk.plugins.telemetry_server import telemetry_server as telemetry
+
+
+def load_metadata_server() -> Any:
+    """The plugin's module without its package, whose import fails in MAVSDK 4.1.0."""
+    name = "mavsdk.plugins.component_metadata_server"
+    package = types.ModuleType(name)
+    package.__path__ = [f"{path}/component_metadata_server" for path in mavsdk.plugins.__path__]
+    sys.modules[name] = package
+    return importlib.import_module(f"{name}.component_metadata_server")
+
+
+METADATA = {"version": 1, "parameters": [{"name": f"TEST_{number:02d}", "type": "Float"} for number in range(20)]}
 
 
 def position(height_m: float) -> tuple[Any, Any, Any]:
@@ -43,6 +59,10 @@ def main() -> None:  # noqa: PLR0912, PLR0915 - one loop of orders
     missions = MissionRawServer(component)
     senses = telemetry.TelemetryServer(component)
     direct = mavlink_direct_server.MavlinkDirectServer(component)
+    component_metadata_server = load_metadata_server()
+    metadata = component_metadata_server.ComponentMetadataServer(component)
+    kind = component_metadata_server.MetadataType.PARAMETER
+    metadata.set_metadata([component_metadata_server.Metadata(kind, json.dumps(METADATA))])
     orders: queue.Queue[tuple[str, Any]] = queue.Queue()
     for name, value in (("SYS_AUTOSTART", 4001), ("CAL_MAG0_ID", -5_000_000)):
         parameters.provide_param_int(name, value)

@@ -70,7 +70,8 @@ class Program:
         if start:
             async with asyncio.timeout(seconds):
                 while not (found := await self.line(seconds)).startswith(start):
-                    assert found or self.process.returncode is None
+                    if not found and self.process.stdout.at_eof():
+                        raise RuntimeError("the program ended")
             return found
         async with asyncio.timeout(seconds):
             return (await self.process.stdout.readline()).decode().strip()
@@ -90,7 +91,8 @@ async def program(name: str, *arguments: object) -> AsyncIterator[Program]:
     try:
         line = await made.line(30.0)
         while line != "ready":
-            assert process.returncode is None, f"{name} ended with {process.returncode}"
+            if not line and process.stdout is not None and process.stdout.at_eof():
+                raise RuntimeError(f"{name} ended before it was ready")
             line = await made.line(30.0)
         yield made
     finally:

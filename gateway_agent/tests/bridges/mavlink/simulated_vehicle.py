@@ -179,6 +179,38 @@ class ParameterServer:
         return [("PARAM_ERROR", {**target, "param_id": name, "param_index": -1, "error": 1})]
 
 
+class FileServer:
+    """Files by path, read through one session; the last answer is kept for a repeated request."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.open: bytes | None = None
+        self.last: tuple[int, bytes] = (-1, b"")
+        self.served: list[int] = []
+
+    def handle(self, payload: bytes, sender: tuple[int, int]) -> Out:
+        sequence, _, opcode, size, _, _, offset = struct.unpack_from("<HBBBBBxI", payload)
+        if sequence != self.last[0]:
+            ok, session, data = self._do(opcode, payload[12 : 12 + size], size, offset)
+            header = (sequence + 1) & 0xFFFF, session, 128 if ok else 129, len(data), opcode, 0, offset
+            self.last = sequence, (struct.pack("<HBBBBBxI", *header) + data).ljust(251, b"\0")
+        target = {"target_system": sender[0], "target_component": sender[1]}
+        return [("FILE_TRANSFER_PROTOCOL", {**target, "payload": list(self.last[1])})]
+
+    def _do(self, opcode: int, data: bytes, size: int, offset: int) -> tuple[bool, int, bytes]:
+        if opcode == 4:
+            self.open = self.files.get(data.decode())
+            return (True, 5, struct.pack("<I", len(self.open))) if self.open is not None else (False, 0, b"\x0a")
+        if opcode == 5 and self.open is not None:
+            self.served.append(offset)
+            part = self.open[offset : offset + size]
+            return (True, 5, part) if part else (False, 5, b"\x06")
+        if opcode == 1:
+            self.open = None
+            return True, 5, b""
+        return False, 0, b"\x07"
+
+
 class SimulatedVehicle:
     """The autopilot: commands, modes, a flight that is a point with limited speed, and the servers above."""
 
@@ -188,6 +220,7 @@ class SimulatedVehicle:
         self.rate_hz = rate_hz
         self.parameters = ParameterServer(autopilot)
         self.plans = {kind: MissionServer(kind) for kind in range(3)}
+        self.storage = FileServer()
         self.executed: list[tuple[float, int, tuple[float, ...]]] = []
         self.offset = (0.0, 0.0)
         self.power_on(0.0)
@@ -221,6 +254,8 @@ class SimulatedVehicle:
             return [self._ack(fields["command"], CANCELLED, sender)]
         if name.startswith("PARAM_"):
             return self.parameters.handle(name, fields, sender)
+        if name == "FILE_TRANSFER_PROTOCOL":
+            return self.storage.handle(bytes(fields["payload"]), sender)
         if name.startswith("MISSION_") and fields.get("mission_type", 0) in self.plans:
             return self.plans[fields.get("mission_type", 0)].handle(name, fields, sender, now)
         if name.startswith("SET_POSITION_TARGET") or name == "SET_ATTITUDE_TARGET":

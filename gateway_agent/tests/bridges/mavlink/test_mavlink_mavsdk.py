@@ -174,3 +174,13 @@ async def test_frames_of_mavsdk_are_ours_byte_by_byte() -> None:
     # What is left is what MAVSDK's own telemetry or its library does not send by this plugin.
     assert len(compared) >= 30, sorted(set(names) - compared)
     assert {"COMMAND_CANCEL", "EVENT", "REQUEST_EVENT", "COMPONENT_METADATA", "TIMESYNC"} <= compared
+
+
+async def test_component_metadata_is_found_and_read_over_ftp() -> None:
+    async with autopilot() as (_, vehicle, _, _):
+        found = await vehicle.metadata()
+        assert {"general", "parameter"} <= set(found)
+        assert [entry["name"] for entry in found["parameter"]["parameters"]] == [f"TEST_{n:02d}" for n in range(20)]
+        missing = await vehicle.read_file("/no/such/file")
+        assert not missing.ok
+        assert missing.reason

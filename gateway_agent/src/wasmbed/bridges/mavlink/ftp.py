@@ -164,7 +164,9 @@ class ReadFile(Operation[FileResult]):
         if self._size and len(self._data) >= self._size:
             self._close(now)
         else:
-            self._ask(Opcode.READ, now, size=_CHUNK_BYTES, offset=len(self._data))
+            # Not more than there is: MAVSDK's server fails when it is asked beyond the end.
+            left = self._size - len(self._data) if self._size else _CHUNK_BYTES
+            self._ask(Opcode.READ, now, size=min(_CHUNK_BYTES, left), offset=len(self._data))
 
     def _close(self, now: float) -> None:
         # Nobody waits for this answer: a session that stays open is closed by the component.
