@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.definitions import Dialect, default_dialect
-from wasmbed.bridges.mavlink.frames import SIGNED, Frame, FrameParser, decode_frame, make_frame
+from wasmbed.bridges.mavlink.frames import Frame, FrameParser, decode_frame, make_frame
 from wasmbed.bridges.mavlink.routing import PortPolicy, Router
 from wasmbed.bridges.mavlink.signing import Signer, Verdict
 from wasmbed.bridges.mavlink.statistics import LinkStatistics
@@ -158,11 +158,11 @@ class Switch:
             if signer is not None and not self._admit(port, signer, frame):
                 statistics.signature_rejected += 1
                 continue
+            if frame.id == SETUP_SIGNING:
+                # It carries a key: never forwarded or logged, and nobody sets ours this way.
+                continue
             if self.log is not None:
                 self.log.write(frame, self._wall_clock())
-            if frame.id == SETUP_SIGNING:
-                # It carries a key: never forwarded, and nobody sets ours this way.
-                continue
             for number in self.router.route(port.number, frame, now):
                 self._deliver(number, frame)
         return len(frames)
@@ -238,8 +238,3 @@ class Switch:
                 str(verdict),
             )
         return False
-
-
-def is_signed(raw: bytes) -> bool:
-    """Whether a frame carries a signature."""
-    return raw[0] == 0xFD and bool(raw[2] & SIGNED)
