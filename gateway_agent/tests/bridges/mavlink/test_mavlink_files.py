@@ -67,6 +67,7 @@ def test_what_cannot_be_read_is_told() -> None:
 
 
 @given(st.binary(min_size=251, max_size=251))
+@settings(deadline=None)
 def test_any_payload_is_parsed_and_made_again(payload: bytes) -> None:
     packet = Packet.parse(payload)
     assert Packet.parse(bytes(packet.payload())).data == packet.data
@@ -106,6 +107,7 @@ def test_broken_metadata_is_refused(data: bytes, reason: str) -> None:
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_any_bytes_are_metadata_or_are_refused(data: bytes) -> None:
     for candidate in (data, b"\xfd7zXZ\x00" + data):
         try:

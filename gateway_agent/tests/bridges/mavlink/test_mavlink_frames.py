@@ -99,6 +99,7 @@ def frames_of(count: int) -> list[bytes]:
 
 
 @given(st.integers(1, 30), st.lists(st.integers(1, 60), max_size=40))
+@settings(deadline=None)
 def test_frames_survive_any_cutting_of_the_stream(count: int, cuts: list[int]) -> None:
     frames = frames_of(count)
     stream, found, parser = b"".join(frames), [], FrameParser()
@@ -111,7 +112,7 @@ def test_frames_survive_any_cutting_of_the_stream(count: int, cuts: list[int]) -
 
 
 @given(st.binary(max_size=400), st.integers(1, 5))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_noise_before_frames_never_hides_them_for_long(noise: bytes, count: int) -> None:
     frames = frames_of(count) * 3
     parser = FrameParser()
@@ -121,7 +122,7 @@ def test_noise_before_frames_never_hides_them_for_long(noise: bytes, count: int)
 
 
 @given(st.binary(max_size=600), st.booleans())
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_any_bytes_are_parsed_without_an_error(data: bytes, datagrams: bool) -> None:
     parser = FrameParser(datagrams=datagrams)
     for frame in parser.feed(data):

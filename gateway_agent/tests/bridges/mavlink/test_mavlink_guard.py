@@ -4,7 +4,7 @@ import logging
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasmbed.bridges.mavlink import (
     AttitudeSetpoint,
@@ -165,6 +165,7 @@ SQUARE = Geofence(polygon=((47.0, 8.0), (47.0, 9.0), (48.0, 9.0), (48.0, 8.0)))
 
 
 @given(st.floats(46.0, 49.0), st.floats(7.0, 10.0))
+@settings(deadline=None)
 def test_a_polygon_contains_what_lies_between_its_sides(latitude: float, longitude: float) -> None:
     inside = 47.0 < latitude < 48.0 and 8.0 < longitude < 9.0
     outside = not (47.0 <= latitude <= 48.0 and 8.0 <= longitude <= 9.0)

@@ -213,12 +213,14 @@ def test_places_are_checked_and_kept_to_a_centimetre() -> None:
 
 
 @given(st.integers(0, 40), st.integers(0, 1000))
+@settings(deadline=None)
 def test_a_waypoint_file_that_is_written_and_read_has_the_same_items(count: int, seed: int) -> None:
     items = plan_of(count, seed)
     assert same_plan(parse_waypoints(write_waypoints(items)), items) is None
 
 
 @given(st.text(max_size=300))
+@settings(deadline=None)
 def test_any_text_is_a_waypoint_file_or_is_refused(text: str) -> None:
     for candidate in (text, "QGC WPL 110\n" + text):
         try:

@@ -45,6 +45,7 @@ BYTES, CAST = Encoding.BYTEWISE, Encoding.C_CAST
 
 
 @given(st.integers(-(2**31), 2**31 - 1))
+@settings(deadline=None)
 def test_every_integer_survives_px4s_encoding_on_the_wire(value: int) -> None:
     """An integer whose bytes are a signalling NaN changes when it passes through a Python float."""
     definition = default_dialect()["PARAM_SET"]
@@ -60,12 +61,14 @@ def test_an_integer_that_is_a_signalling_nan_survives() -> None:
 
 
 @given(st.floats(width=32, allow_nan=False), st.sampled_from([BYTES, CAST]))
+@settings(deadline=None)
 def test_floats_are_the_same_in_both_encodings(value: float, encoding: Encoding) -> None:
     assert encode_value(value, FLOAT, encoding) == struct.pack("<f", value)
     assert decode_value(encode_value(value, FLOAT, encoding), FLOAT, encoding) == value
 
 
 @given(st.integers(-(2**24), 2**24))
+@settings(deadline=None)
 def test_integers_are_cast_for_ardupilot(value: int) -> None:
     wire = encode_value(value, INT32, CAST)
     assert wire == struct.pack("<f", value)
@@ -97,6 +100,7 @@ def test_the_encoding_is_told_by_the_capability_or_the_autopilot() -> None:
 
 
 @given(st.binary(min_size=4, max_size=4), st.integers(0, 12), st.sampled_from([BYTES, CAST]))
+@settings(deadline=None)
 def test_any_bytes_are_decoded_or_refused(wire: bytes, kind: int, encoding: Encoding) -> None:
     try:
         decode_value(wire, kind, encoding)
@@ -235,6 +239,7 @@ def test_an_incomplete_list_is_not_cached(tmp_path: Path) -> None:
         max_size=20,
     )
 )
+@settings(deadline=None)
 def test_a_file_that_is_written_and_read_has_the_same_values(values: dict[str, float]) -> None:
     present = {
         name: Parameter(name, value, FLOAT if isinstance(value, float) else INT32) for name, value in values.items()
@@ -267,6 +272,7 @@ def test_a_file_with_a_mistake_names_the_line(text: str, line: str) -> None:
 
 
 @given(st.text(max_size=200))
+@settings(deadline=None)
 def test_any_text_is_a_parameter_file_or_is_refused(text: str) -> None:
     try:
         for item in parse_file(text):
@@ -276,6 +282,7 @@ def test_any_text_is_a_parameter_file_or_is_refused(text: str) -> None:
 
 
 @given(st.binary(max_size=100))
+@settings(deadline=None)
 def test_any_bytes_are_a_cache_or_are_refused(data: bytes) -> None:
     assert len(data) < MAX_FILE_BYTES
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lossy import IDS
 from wasmbed.bridges.mavlink.codec import Message, full
@@ -205,6 +205,7 @@ def test_the_quaternion_is_preferred_to_the_angles() -> None:
 
 
 @given(st.floats(-3.1, 3.1), st.floats(-1.5, 1.5), st.floats(-3.1, 3.1))
+@settings(deadline=None)
 def test_rotations_are_the_same_both_ways(roll: float, pitch: float, yaw: float) -> None:
     assert to_euler(from_euler(roll, pitch, yaw)) == pytest.approx((roll, pitch, yaw), abs=1e-6)
 
@@ -327,6 +328,7 @@ def test_commands_come_back_as_they_went(release: str) -> None:
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 1))
+@settings(deadline=None)
 def test_sticks_come_back_as_they_went(roll: float, pitch: float, yaw: float, throttle: float) -> None:
     sent = px4(
         "ManualControlSetpoint", valid=True, roll=roll, pitch=pitch, yaw=yaw, throttle=throttle, aux1=0.5,

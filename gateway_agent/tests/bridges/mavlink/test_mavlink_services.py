@@ -137,7 +137,7 @@ def test_a_rate_the_vehicle_would_not_take_is_refused() -> None:
 @given(
     st.lists(st.tuples(st.floats(0.0001, 0.2), st.floats(0.0001, 0.2)), min_size=12, max_size=30), st.integers(0, 2**32)
 )
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_the_clock_offset_is_right_within_half_the_round_trip(delays: list[tuple[float, float]], seed: int) -> None:
     rng = random.Random(seed)
     sync, offset_ns, now = Timesync(IDS), rng.randint(-(10**15), 10**15), 10.0
@@ -182,6 +182,7 @@ def chunk(number: int, sequence: int, text: str) -> Message:
 
 
 @given(st.text(alphabet="abc ", min_size=1, max_size=300), st.integers(0, 2**32))
+@settings(deadline=None)
 def test_long_texts_are_put_together_in_any_order(text: str, seed: int) -> None:
     parts = [text[at : at + 50] for at in range(0, len(text), 50)]
     if len(parts[-1]) == 50:
@@ -226,7 +227,7 @@ class EventSource:
 
 
 @given(st.integers(0, 2**32), st.floats(0.0, 0.5))
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_events_come_in_order_once_and_losses_are_counted(seed: int, loss: float) -> None:
     rng, source, got = random.Random(seed), EventSource(), list[Event]()
     receiver, now, first = EventReceiver(IDS, got.append), 0.0, source.emit()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.frames import Frame, FrameParser, make_frame
@@ -108,6 +108,7 @@ def test_unsigned_frames_are_refused_but_for_the_radio() -> None:
 
 
 @given(st.lists(st.integers(0, 19), max_size=60), st.lists(st.floats(-1e5, 1e5), min_size=20, max_size=20))
+@settings(deadline=None)
 def test_whatever_is_replayed_in_whatever_order_nothing_is_accepted_twice(order: list[int], jumps: list[float]) -> None:
     clock = Clock()
     sender, receiver = Signer(KEY, clock), Signer(KEY, Clock())
@@ -179,6 +180,7 @@ def test_a_damaged_state_is_not_passed_over(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_a_state_of_any_bytes_is_read_or_refused(data: bytes) -> None:
     try:
         assert isinstance(parse_state(data), SigningState)

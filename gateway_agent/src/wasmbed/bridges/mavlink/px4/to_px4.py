@@ -6,13 +6,12 @@ from typing import Any, ClassVar
 
 from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.px4 import states
-from wasmbed.bridges.mavlink.px4.messages import Px4Message, definitions, known
+from wasmbed.bridges.mavlink.px4.messages import Px4Message, definitions
 from wasmbed.bridges.mavlink.px4.rotations import from_euler, to_euler
+from wasmbed.bridges.mavlink.px4.values import battery_values, gps_values, manual_values
 
 NAN = math.nan
 NAN3 = (NAN, NAN, NAN)
-U16 = 0xFFFF
-I16 = 0x7FFF
 _ARMED_FLAG, _HIL_FLAG = 128, 32
 _CRITICAL = 5
 _PREARM_CHECK = 1 << 28
@@ -21,7 +20,6 @@ _DOWNWARD = 25
 _INVALID_RELATIVE_TIME = 2**31 - 1
 _ENUM_RESULTS_SINCE_1_18 = 7
 _UNSUPPORTED = 3
-_WARNINGS = {2: 1, 3: 2, 4: 3, 5: 4, 6: 6, 7: 7}
 _POSE_FRAMES = {1: 1, 20: 2}
 _VELOCITY_FRAMES = {1: 1, 20: 2, 8: 3, 12: 3}
 
@@ -31,11 +29,13 @@ Values = dict[str, Any]
 class ToPx4:
     """Converts one vehicle's messages for one PX4 release.
 
-    `receive` takes a message and the time in microseconds of the vehicle's clock, and gives what it makes known: some
-    px4_msgs need several MAVLink messages, and are given with the one that carries their main values.
+    `receive` takes a message and the time in microseconds, and gives what it makes known: some px4_msgs need several
+    MAVLink messages, and are given with the one that carries their main values. `offset_us` is added to the times of
+    samples, which are the vehicle's, to be on the same clock.
     """
 
     def __init__(self, release: str) -> None:
+        self.offset_us = 0
         self._release = release
         self._types = definitions(release)
         self._extended: Mapping[str, Any] = {}
@@ -55,6 +55,9 @@ class ToPx4:
         """The px4_msgs of a message; none for a message that only adds to a later one, or is not converted."""
         handler = self._HANDLERS.get(item.name)
         return handler(self, item.values, time_us, item) if handler is not None else []
+
+    def _sample(self, vehicle_us: int) -> int:
+        return max(0, vehicle_us + self.offset_us)
 
     def _one(self, name: str, time_us: int, values: Values) -> list[Px4Message]:
         values["timestamp"] = time_us
@@ -111,39 +114,13 @@ class ToPx4:
         return self._one("VehicleLandDetected", time_us, values) if v["landed_state"] else []
 
     def _battery(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
-        cells = [millivolts / 1000 for millivolts in v["voltages"] if millivolts != U16]
-        cells += [millivolts / 1000 for millivolts in v["voltages_ext"] if millivolts]
-        # One value alone is the whole battery's voltage.
-        single = len(cells) == 1
-        voltage = sum(cells)
-        values = {
-            "connected": voltage > 0.0,
-            "voltage_v": voltage,
-            "voltage_filtered_v": voltage,
-            "current_a": v["current_battery"] / 100 if v["current_battery"] != -1 else -1.0,
-            "current_filtered_a": v["current_battery"] / 100 if v["current_battery"] != -1 else -1.0,
-            "current_average_a": -1.0,
-            "discharged_mah": float(v["current_consumed"]),
-            "remaining": v["battery_remaining"] / 100 if v["battery_remaining"] >= 0 else -1.0,
-            "scale": -1.0,
-            "time_remaining_s": float(v["time_remaining"]) if v["time_remaining"] > 0 else NAN,
-            "temperature": known(v["temperature"], 100, I16),
-            "cell_count": 0 if single else len(cells),
-            # px4_msgs count batteries from 1.
-            "id": v["id"] + 1,
-            "voltage_cell_v": (0.0,) * 14 if single else (*cells, *(0.0,) * (14 - len(cells))),
-            "max_cell_voltage_delta": 0.0 if single or not cells else max(cells) - min(cells),
-            "faults": v["fault_bitmask"] & 0xFFFF,
-            "warning": _WARNINGS.get(v["charge_state"], 0),
-            "mode": v["mode"] & 0xFF,
-        }
-        return self._one("BatteryStatus", time_us, values)
+        return self._one("BatteryStatus", time_us, battery_values(v))
 
     def _local_position(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
         at, latitude, longitude, altitude = self._origin or (0, NAN, NAN, NAN)
         distance, distance_valid = self._bottom
         values = {
-            "timestamp_sample": v["time_boot_ms"] * 1000,
+            "timestamp_sample": self._sample(v["time_boot_ms"] * 1000),
             "xy_valid": True,
             "z_valid": True,
             "v_xy_valid": True,
@@ -188,7 +165,7 @@ class ToPx4:
 
     def _global_position(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
         values = {
-            "timestamp_sample": v["time_boot_ms"] * 1000,
+            "timestamp_sample": self._sample(v["time_boot_ms"] * 1000),
             "lat": v["lat"] / 1e7,
             "lon": v["lon"] / 1e7,
             "alt": v["alt"] / 1000,
@@ -205,19 +182,23 @@ class ToPx4:
         self._quaternion_at = time_us
         q = (v["q1"], v["q2"], v["q3"], v["q4"])
         self._heading = to_euler(q)[2]
-        return self._one("VehicleAttitude", time_us, {"timestamp_sample": v["time_boot_ms"] * 1000, "q": q})
+        return self._one(
+            "VehicleAttitude", time_us, {"timestamp_sample": self._sample(v["time_boot_ms"] * 1000), "q": q}
+        )
 
     def _attitude(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
         self._heading = v["yaw"]
         if time_us - self._quaternion_at < _QUATERNION_PREFERRED_US:
             return []
         q = from_euler(v["roll"], v["pitch"], v["yaw"])
-        return self._one("VehicleAttitude", time_us, {"timestamp_sample": v["time_boot_ms"] * 1000, "q": q})
+        return self._one(
+            "VehicleAttitude", time_us, {"timestamp_sample": self._sample(v["time_boot_ms"] * 1000), "q": q}
+        )
 
     def _odometry(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
         pose, velocity = _POSE_FRAMES.get(v["frame_id"], 0), _VELOCITY_FRAMES.get(v["child_frame_id"], 0)
         values = {
-            "timestamp_sample": v["time_usec"],
+            "timestamp_sample": self._sample(v["time_usec"]),
             "pose_frame": pose,
             "position": (v["x"], v["y"], v["z"]) if pose else NAN3,
             "q": v["q"] if pose else (NAN,) * 4,
@@ -249,39 +230,9 @@ class ToPx4:
         return self._one("SensorCombined", time_us, values)
 
     def _gps(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
-        ellipsoid = v["alt_ellipsoid"]
-        self._ellipsoid = ellipsoid / 1000 if ellipsoid else NAN
-        speed, course = known(v["vel"], 100, U16), known(v["cog"], 100, 36000 if v["cog"] == 36000 else U16)
-        course = math.radians(course)
-        values = {
-            "timestamp_sample": v["time_usec"],
-            "lat": v["lat"],
-            "lon": v["lon"],
-            "alt": v["alt"],
-            "alt_ellipsoid": ellipsoid,
-            "latitude_deg": v["lat"] / 1e7,
-            "longitude_deg": v["lon"] / 1e7,
-            "altitude_msl_m": v["alt"] / 1000,
-            "altitude_ellipsoid_m": self._ellipsoid,
-            "s_variance_m_s": v["vel_acc"] / 1000 if v["vel_acc"] else NAN,
-            "c_variance_rad": math.radians(v["hdg_acc"] / 1e5) if v["hdg_acc"] else NAN,
-            "fix_type": v["fix_type"],
-            "eph": v["h_acc"] / 1000 if v["h_acc"] else NAN,
-            "epv": v["v_acc"] / 1000 if v["v_acc"] else NAN,
-            "hdop": known(v["eph"], 100, U16),
-            "vdop": known(v["epv"], 100, U16),
-            "vel_m_s": speed,
-            "vel_n_m_s": speed * math.cos(course),
-            "vel_e_m_s": speed * math.sin(course),
-            # GPS_RAW_INT has no vertical speed, so the vector is not complete.
-            "vel_d_m_s": NAN,
-            "cog_rad": course,
-            "satellites_used": 0 if v["satellites_visible"] == 255 else v["satellites_visible"],
-            # 0: the receiver has no heading; 36000 is north, as 0 is taken.
-            "heading": math.radians(v["yaw"] / 100) if v["yaw"] not in (0, U16) else NAN,
-            "heading_offset": NAN,
-            "heading_accuracy": NAN,
-        }
+        values = gps_values(v)
+        values["timestamp_sample"] = self._sample(v["time_usec"])
+        self._ellipsoid = values["altitude_ellipsoid_m"]
         return self._one("SensorGps", time_us, values)
 
     def _home(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
@@ -331,24 +282,7 @@ class ToPx4:
         return self._one("VehicleCommandAck", time_us, values)
 
     def _manual(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
-        auxiliary = {
-            f"aux{number}": v[f"aux{number}"] / 1000 if v["enabled_extensions"] >> (number + 1) & 1 else NAN
-            for number in range(1, 7)
-        }
-        values = {
-            "timestamp_sample": time_us,
-            "valid": True,
-            "data_source": 2,
-            "pitch": known(v["x"], 1000, I16),
-            "roll": known(v["y"], 1000, I16),
-            # MAVLink's 0 to 1000 is -1 to 1 here.
-            "throttle": known(v["z"], 500, I16) - 1.0,
-            "yaw": known(v["r"], 1000, I16),
-            "flaps": NAN,
-            **auxiliary,
-            "sticks_moving": False,
-            "buttons": v["buttons"],
-        }
+        values = {"timestamp_sample": time_us, **manual_values(v)}
         return self._one("ManualControlSetpoint", time_us, values)
 
     def _global_origin(self, v: Mapping[str, Any], time_us: int, _item: Message) -> list[Px4Message]:
