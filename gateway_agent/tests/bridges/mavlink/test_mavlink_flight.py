@@ -199,14 +199,14 @@ async def test_a_reboot_and_a_lost_vehicle_are_noticed() -> None:
 
 async def test_a_cancelled_upload_is_cancelled_at_the_vehicle() -> None:
     async with flying() as (made, vehicle, _, _):
-        asked: list[int] = []
-        stop = made.fleet.watch("MISSION_REQUEST_INT", lambda item: asked.append(item["seq"]))
-        task = asyncio.create_task(vehicle.upload([PlanItem.position(16, *HOME, 10.0) for _ in range(5000)]))
-        async with asyncio.timeout(5.0):
-            while len(asked) < 10:
-                await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        underway = asyncio.Event()
+        stop = made.fleet.watch("MISSION_REQUEST_INT", lambda item: underway.set() if item["seq"] == 10 else None)
+        items = [PlanItem.position(16, *HOME, 10.0) for _ in range(5000)]
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(vehicle.upload(items))
+            async with asyncio.timeout(5.0):
+                await underway.wait()
+            task.cancel()
+        assert task.cancelled()
         stop()
         assert (await vehicle.download()).items == ()
