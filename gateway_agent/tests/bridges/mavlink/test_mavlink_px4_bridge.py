@@ -27,10 +27,13 @@ async def test_a_flight_by_px4_msgs() -> None:
     def last(topic: str) -> Px4Message | None:
         return samples[topic][-1] if topic in samples else None
 
-    async with gateway() as made, program("simulated_vehicle.py", "--port", made.port, "--speed", 10):
+    guard = Guard("topics", frozenset({Grant.COMMAND, Grant.OFFBOARD}))
+    async with (
+        gateway() as made,
+        program("simulated_vehicle.py", "--port", made.port, "--speed", 10),
+        Px4Bridge(made.fleet, made.fleet.vehicle(1), RELEASE, publish, guard).running() as bridge,
+    ):
         vehicle = made.fleet.vehicle(1)
-        guard = Guard("topics", frozenset({Grant.COMMAND, Grant.OFFBOARD}))
-        bridge = Px4Bridge(made.fleet, vehicle, RELEASE, publish, guard)
         inputs = topics(RELEASE)[1]
 
         def send(name: str, **values: Any) -> None:
@@ -74,7 +77,6 @@ async def test_a_flight_by_px4_msgs() -> None:
         bridge.receive("/fmu/in/nothing", b"")
         assert bridge.refused == 3
         assert await vehicle.until(lambda s: s.armed, 1.0)
-        bridge.close()
-        count = len(samples["/fmu/out/vehicle_attitude"])
-        await asyncio.sleep(0.5)
-        assert len(samples["/fmu/out/vehicle_attitude"]) == count
+    count = len(samples["/fmu/out/vehicle_attitude"])
+    bridge.receive(inputs["VehicleCommand"].name, sample("VehicleCommand", command=400, param1=1.0))
+    assert len(samples["/fmu/out/vehicle_attitude"]) == count

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import functools
 import logging
 import socket
@@ -16,7 +15,6 @@ _log = logging.getLogger(__name__)
 
 _READS_PER_WAKE = 64
 _BUFFER_BYTES = 1024 * 1024
-_TRANSIENT = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENOBUFS, errno.EAGAIN, errno.EPERM}
 
 
 class UdpLink:
@@ -87,10 +85,9 @@ class UdpLink:
                 data, address = channel.recvfrom(65536)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError as error:
-                if error.errno in _TRANSIENT:
-                    continue
-                raise
+            except OSError:
+                # What the network says of an earlier datagram, such as that nobody listens there.
+                continue
             if self._address.kind == "udpout" and self._fixed is not None:
                 self._switch.receive(self._fixed, data)
             else:

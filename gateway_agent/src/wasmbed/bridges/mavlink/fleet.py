@@ -61,15 +61,15 @@ class Fleet:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Fleet"]:
         """Send the heartbeat and look after the vehicles within the context."""
-        beating = asyncio.get_running_loop().create_task(self._beat(), name="mavlink-heartbeat")
-        try:
-            yield self
-        finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
-            for vehicle in self.vehicles.values():
-                vehicle.close()
-            self.port.close()
+        async with asyncio.TaskGroup() as tasks:
+            beating = tasks.create_task(self._beat(), name="mavlink-heartbeat")
+            try:
+                yield self
+            finally:
+                beating.cancel()
+                for vehicle in self.vehicles.values():
+                    vehicle.close()
+                self.port.close()
 
     async def _beat(self) -> None:
         while True:

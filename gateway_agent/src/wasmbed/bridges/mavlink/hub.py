@@ -124,6 +124,10 @@ class Hub:
         try:
             while True:
                 await asyncio.sleep(SAVE_EVERY_S * 0.8)
-                await asyncio.to_thread(keys.save, keys.snapshot())
+                try:
+                    await asyncio.to_thread(keys.save, keys.snapshot())
+                except OSError as error:
+                    # Links go on; what is lost is replay protection over a restart.
+                    _log.error("mavlink signing state cannot be written reason=%r", str(error))
         finally:
             keys.save(keys.snapshot())

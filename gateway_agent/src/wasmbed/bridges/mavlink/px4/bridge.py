@@ -7,7 +7,8 @@ Times are the gateway's, in microseconds since 1970, as they are with PX4's own 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.commands import Command
@@ -25,7 +26,7 @@ _MAX_COMMANDS = 16
 
 
 class Px4Bridge:
-    """Connects a vehicle with its topics until `close`.
+    """Connects a vehicle with its topics within the context of `running`.
 
     `guard` judges every VehicleCommand of the topic; a vehicle's topics are an application like any other. Commands are
     sent by the rules of `command_rules`; their acknowledgements are published as they come from the vehicle.
@@ -50,24 +51,34 @@ class Px4Bridge:
         self._inputs = {topic.name: definitions(release)[name] for name, topic in inputs.items()}
         self._to = ToPx4(release)
         self._from = FromPx4(vehicle.ids)
-        self._commands: set[asyncio.Task[object]] = set()
-        self._stops = [fleet.watch(name, self._sent) for name in CONVERTED if name != "MANUAL_CONTROL"]
+        self._tasks: asyncio.TaskGroup | None = None
+        self._commands: set[asyncio.Task[None]] = set()
 
     @property
     def input_topics(self) -> tuple[str, ...]:
         """The topics to subscribe to."""
         return tuple(self._inputs)
 
-    def close(self) -> None:
-        """End it; commands that are under way are cancelled."""
-        for stop in self._stops:
-            stop()
-        self._stops.clear()
-        for task in self._commands:
-            task.cancel()
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Px4Bridge"]:
+        """Publish and take samples within the context; commands that are under way at its end are cancelled."""
+        stops = [self._fleet.watch(name, self._sent) for name in CONVERTED if name != "MANUAL_CONTROL"]
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                try:
+                    yield self
+                finally:
+                    for task in self._commands:
+                        task.cancel()
+        finally:
+            self._tasks = None
+            for stop in stops:
+                stop()
 
     def receive(self, topic: str, sample: bytes) -> None:
         """Take a sample of an input topic. One that is damaged or refused is counted and dropped."""
+        if self._tasks is None:
+            return
         now_us = time.time_ns() // 1000
         try:
             item = from_cdr(self._inputs[topic], sample)
@@ -77,11 +88,11 @@ class Px4Bridge:
             return
         for made in self._from.receive(item, now_us):
             if made.name in ("COMMAND_LONG", "COMMAND_INT"):
-                self._command(item, made)
+                self._command(self._tasks, item, made)
             else:
                 self._fleet.port.send(made)
 
-    def _command(self, item: Px4Message, made: Message) -> None:
+    def _command(self, tasks: asyncio.TaskGroup, item: Px4Message, made: Message) -> None:
         params = tuple(item[f"param{number}"] for number in range(1, 8))
         command = Command(item["command"], params, frame=0 if made.name == "COMMAND_INT" else None)
         reason = self._guard.command(command, self._vehicle.state, self._vehicle.now())
@@ -90,7 +101,7 @@ class Px4Bridge:
             # Denied, in the topic's own words.
             self._acknowledge(Message("COMMAND_ACK", _denied(item), self._vehicle.ids.system, 1))
             return
-        task = asyncio.get_running_loop().create_task(self._run(command), name="px4-command")
+        task = tasks.create_task(self._run(command), name="px4-command")
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
 
