@@ -30,6 +30,8 @@ class Rules:
     def __post_init__(self) -> None:
         if any(rate <= 0 for rate in self.rates_hz.values()):
             raise ValueError("rates_hz must be above 0; block a message with block_messages")
+        for name in (*self.allow_messages, *self.block_messages, *self.rates_hz):
+            message_id(default_dialect(), name)
         if self.bytes_per_s < 0 or self.frames_per_s < 0:
             raise ValueError("bytes_per_s and frames_per_s must not be negative; 0 is no limit")
 
