@@ -1,0 +1,249 @@
+"""What an application may do with its vehicle: grants, a geofence, rates; every order is logged with its name.
+
+The guard stands in the gateway, before anything is sent. It gives a reason, or None when an order may pass.
+"""
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wasmbed.bridges.mavlink.actions import distance
+from wasmbed.bridges.mavlink.commands import Command
+from wasmbed.bridges.mavlink.definitions import default_dialect
+from wasmbed.bridges.mavlink.mission_items import PlanItem
+from wasmbed.bridges.mavlink.offboard import LOCAL_NED, AttitudeSetpoint, GlobalSetpoint, LocalSetpoint, Setpoint
+from wasmbed.bridges.mavlink.vehicle_state import Position, VehicleState
+
+_log = logging.getLogger(__name__)
+
+METRES_A_DEGREE = 111_194.9
+LOOK_AHEAD_S = 3.0
+_ARM_DISARM = 400
+_FORCE = 21196.0
+_SET_PARAMETER = 180
+_GLOBAL_FRAMES = frozenset({0, 3, 5, 6, 10, 11})
+_RELATIVE_FRAMES = frozenset({3, 6})
+
+
+class Grant(StrEnum):
+    """What an application is given, each by itself; nothing is given by default."""
+
+    TELEMETRY = "telemetry"
+    COMMAND = "command"
+    OFFBOARD = "offboard"
+    MISSION = "mission"
+    PARAMETERS = "parameters"
+    DANGEROUS = "dangerous"
+
+
+def _numbers(names: str) -> frozenset[int]:
+    return frozenset(default_dialect().value(f"MAV_CMD_{name}") for name in names.split())
+
+
+# Orders of an ordinary flight. Everything else (reboot, calibration, termination, motor tests, ...) is dangerous.
+_ORDINARY = _numbers("""
+COMPONENT_ARM_DISARM NAV_TAKEOFF NAV_VTOL_TAKEOFF NAV_LAND NAV_VTOL_LAND NAV_RETURN_TO_LAUNCH NAV_LOITER_UNLIM
+DO_SET_MODE DO_REPOSITION DO_PAUSE_CONTINUE DO_ORBIT DO_CHANGE_SPEED DO_CHANGE_ALTITUDE MISSION_START
+DO_SET_MISSION_CURRENT DO_SET_ROI_LOCATION DO_SET_ROI_NONE CONDITION_YAW DO_VTOL_TRANSITION
+DO_GIMBAL_MANAGER_PITCHYAW DO_GIMBAL_MANAGER_CONFIGURE IMAGE_START_CAPTURE IMAGE_STOP_CAPTURE VIDEO_START_CAPTURE
+VIDEO_STOP_CAPTURE SET_CAMERA_MODE SET_CAMERA_ZOOM SET_CAMERA_FOCUS
+""")
+_QUESTIONS = _numbers("""
+REQUEST_MESSAGE SET_MESSAGE_INTERVAL GET_MESSAGE_INTERVAL GET_HOME_POSITION REQUEST_AUTOPILOT_CAPABILITIES
+REQUEST_PROTOCOL_VERSION REQUEST_FLIGHT_INFORMATION RUN_PREARM_CHECKS
+""")
+# What a plan may hold: navigation, conditions, jumps, fence and rally items, and the ordinary orders.
+_PLANNED = _ORDINARY | {*range(16, 96), 112, 113, 114, 115, 177, 189, *range(5000, 5005), 5100, 206, 530, 2000, 2001}
+_PLACES = _numbers("NAV_TAKEOFF NAV_VTOL_TAKEOFF NAV_LAND NAV_VTOL_LAND DO_REPOSITION DO_ORBIT NAV_LOITER_UNLIM")
+
+
+@dataclass(frozen=True, slots=True)
+class Geofence:
+    """A polygon (latitude, longitude) or a circle, and heights above home in metres."""
+
+    polygon: tuple[tuple[float, float], ...] = ()
+    centre: tuple[float, float] | None = None
+    radius_m: float = 0.0
+    max_height_m: float = 120.0
+    min_height_m: float = 0.0
+
+    def __post_init__(self) -> None:
+        if bool(self.polygon) == (self.centre is not None):
+            raise ValueError("a geofence is a polygon or a circle (centre and radius_m)")
+        if self.polygon and len(self.polygon) < 3:
+            raise ValueError("a polygon has three corners at least")
+        if self.centre is not None and not self.radius_m > 0:
+            raise ValueError("radius_m must be above 0")
+
+    def refuses(self, latitude: float, longitude: float, height_m: float | None) -> str | None:
+        """Why a place is not allowed; None when it is. A place that is no number is not."""
+        if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+            return "the place is not on Earth"
+        if not self._contains(latitude, longitude):
+            return f"{latitude:.6f}, {longitude:.6f} is outside of the geofence"
+        if height_m is not None and not self.min_height_m <= height_m <= self.max_height_m:
+            return f"{height_m:.1f} m is not between {self.min_height_m:g} and {self.max_height_m:g} m above home"
+        return None
+
+    def _contains(self, latitude: float, longitude: float) -> bool:
+        if self.centre is not None:
+            return distance(latitude, longitude, *self.centre) <= self.radius_m
+        inside = False
+        for number, (lat1, lon1) in enumerate(self.polygon):
+            lat2, lon2 = self.polygon[number - 1]
+            # Count the edges that a ray to the east crosses.
+            if (lat1 > latitude) != (lat2 > latitude):
+                crossing = lon1 + (latitude - lat1) / (lat2 - lat1) * (lon2 - lon1)
+                inside ^= longitude < crossing
+        return inside
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Most orders of a kind a second, with a burst of one second."""
+
+    commands_hz: float = 5.0
+    setpoints_hz: float = 100.0
+    writes_hz: float = 2.0
+
+
+class Guard:
+    """The limits of one application on one vehicle."""
+
+    def __init__(
+        self,
+        application: str,
+        grants: frozenset[Grant],
+        fence: Geofence | None = None,
+        rates: Rates | None = None,
+    ) -> None:
+        self._application = application
+        self._grants = grants
+        self._fence = fence
+        rates = rates or Rates()
+        self._limits = {"command": rates.commands_hz, "setpoint": rates.setpoints_hz, "write": rates.writes_hz}
+        self._levels = dict(self._limits)
+        self._at = dict.fromkeys(self._limits, -math.inf)
+        self._setpoints = False
+
+    def command(self, command: Command, state: VehicleState, now: float) -> str | None:
+        """Whether a command may be sent."""
+        if command.number in _QUESTIONS:
+            return self._answer(command.name, self._granted(Grant.TELEMETRY) or self._rate("command", now))
+        reason = self._granted(Grant.COMMAND)
+        if command.number == _SET_PARAMETER:
+            reason = reason or self._granted(Grant.PARAMETERS)
+        if _dangerous(command, state):
+            reason = reason or self._granted(Grant.DANGEROUS)
+        reason = reason or self._place(command, state) or self._rate("command", now)
+        return self._answer(f"{command.name} {command.params}", reason)
+
+    def setpoint(self, setpoint: Setpoint, state: VehicleState, now: float) -> str | None:
+        """Whether a setpoint may be sent. The first one and every refusal are logged, not the stream."""
+        reason = self._granted(Grant.OFFBOARD) or self._reach(setpoint, state) or self._rate("setpoint", now)
+        if reason is not None or not self._setpoints:
+            self._setpoints = reason is None
+            self._answer(f"setpoint {setpoint}", reason)
+        return reason
+
+    def write(self, name: str, value: float, now: float) -> str | None:
+        """Whether a parameter may be written."""
+        return self._answer(f"parameter {name} = {value}", self._granted(Grant.PARAMETERS) or self._rate("write", now))
+
+    def plan(self, items: Iterable[PlanItem], state: VehicleState, now: float) -> str | None:
+        """Whether a plan may be uploaded: each of its places must be inside of the fence."""
+        items = list(items)
+        reason = self._granted(Grant.MISSION) or self._rate("write", now)
+        if any(item.command not in _PLANNED for item in items):
+            reason = reason or self._granted(Grant.DANGEROUS)
+        if reason is None and self._fence is not None:
+            reason = next(
+                (f"item {n}: {why}" for n, item in enumerate(items) if (why := self._item(item, state))), None
+            )
+        return self._answer(f"plan of {len(items)} items", reason)
+
+    def _answer(self, what: str, reason: str | None) -> str | None:
+        verdict = "refused" if reason else "passed"
+        _log.info("application order application=%s order=%r %s reason=%r", self._application, what, verdict, reason)
+        return reason
+
+    def _granted(self, grant: Grant) -> str | None:
+        return None if grant in self._grants else f"the application has no grant {grant!r}; give it in its manifest"
+
+    def _rate(self, kind: str, now: float) -> str | None:
+        limit = self._limits[kind]
+        self._levels[kind] = min(limit, self._levels[kind] + (now - self._at[kind]) * limit)
+        self._at[kind] = now
+        if self._levels[kind] < 1.0:
+            return f"more than {limit:g} {kind}s a second"
+        self._levels[kind] -= 1.0
+        return None
+
+    def _place(self, command: Command, state: VehicleState) -> str | None:
+        if self._fence is None or command.number not in _PLACES:
+            return None
+        _, _, _, _, latitude, longitude, altitude = command.all_params
+        height = self._height(altitude, command.frame if command.frame is not None else 0, state)
+        if math.isnan(latitude) or math.isnan(longitude) or (latitude == 0 and longitude == 0):
+            # Where the vehicle is.
+            if state.position is None:
+                return "the vehicle's position is not known, and there is a geofence"
+            latitude, longitude = state.position.latitude, state.position.longitude
+        return self._fence.refuses(latitude, longitude, height)
+
+    def _item(self, item: PlanItem, state: VehicleState) -> str | None:
+        if self._fence is None or item.frame not in _GLOBAL_FRAMES or not (item.x or item.y):
+            return None if item.frame in _GLOBAL_FRAMES or item.frame == 2 else "its frame cannot be fenced"
+        latitude, longitude = item.place
+        return self._fence.refuses(latitude, longitude, self._height(item.z, item.frame, state))
+
+    def _height(self, altitude: float, frame: int, state: VehicleState) -> float | None:
+        if math.isnan(altitude):
+            return None
+        if frame in _RELATIVE_FRAMES:
+            return altitude
+        base = state.home
+        if base is None and state.position is not None:
+            return altitude - (state.position.altitude_m - state.position.height_m)
+        # Above sea level without a home: no height can be told, so none is allowed.
+        return altitude - base.altitude_m if base is not None else math.nan
+
+    def _reach(self, setpoint: Setpoint, state: VehicleState) -> str | None:
+        fence = self._fence
+        if fence is None:
+            return None
+        if isinstance(setpoint, GlobalSetpoint):
+            return fence.refuses(setpoint.latitude, setpoint.longitude, setpoint.height_m)
+        if isinstance(setpoint, AttitudeSetpoint):
+            return "attitude setpoints cannot be held inside of a geofence"
+        if state.position is None:
+            return "the vehicle's position is not known, and there is a geofence"
+        return self._local(fence, setpoint, state, state.position)
+
+    def _local(self, fence: Geofence, setpoint: LocalSetpoint, state: VehicleState, here: Position) -> str | None:
+        if setpoint.frame != LOCAL_NED:
+            return "only setpoints in north, east, down can be held inside of a geofence"
+        if setpoint.position is not None:
+            if state.origin is None:
+                return "the origin of the local frame is not known; request GPS_GLOBAL_ORIGIN"
+            north, east, down = setpoint.position
+            height = state.origin.altitude_m - down - (here.altitude_m - here.height_m)
+            return fence.refuses(*_moved(state.origin, north, east), height)
+        # By speed: where it leads to in a few seconds, by the setpoint or by how the vehicle moves now.
+        north, east, down = setpoint.velocity or (here.north_m_s, here.east_m_s, here.down_m_s)
+        ahead = _moved(here, north * LOOK_AHEAD_S, east * LOOK_AHEAD_S)
+        return fence.refuses(*ahead, here.height_m - down * LOOK_AHEAD_S)
+
+
+def _dangerous(command: Command, state: VehicleState) -> bool:
+    if command.number not in _ORDINARY:
+        return True
+    arm, force = command.all_params[:2]
+    return command.number == _ARM_DISARM and (force == _FORCE or (arm == 0 and state.in_air))
+
+
+def _moved(start: Position, north_m: float, east_m: float) -> tuple[float, float]:
+    shrink = max(math.cos(math.radians(start.latitude)), 1e-6)
+    return start.latitude + north_m / METRES_A_DEGREE, start.longitude + east_m / METRES_A_DEGREE / shrink
