@@ -51,7 +51,8 @@ bench: $(TOOLS)  ## Measure the runtime and the site; writes build/bench/*.json
 	@scripts/bench
 
 .PHONY: soak
-soak: $(TOOLS)  ## Run the long tests against the demo's site: 100 kills of the gateway's processes
+soak: $(TOOLS)  ## Run the long tests: MAVLink peers and fuzzers, then 100 kills on the demo's site
+	@WASMBED_FUZZ_SECONDS=60 pytest -q -m peers gateway_agent/tests/bridges
 	@WASMBED_KILLS=100 pytest -q tests/site/test_kills.py
 
 .PHONY: format

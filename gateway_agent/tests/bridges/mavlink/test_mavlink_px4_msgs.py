@@ -19,7 +19,9 @@ from wasmbed.bridges.mavlink.px4.rotations import from_euler, to_euler
 from wasmbed.bridges.mavlink.px4.states import nav_state
 from wasmbed.bridges.mavlink.px4.to_px4 import CONVERTED
 
-PUBLISHED = Path(os.environ.get("PX4_MSGS", "/nonexistent"))
+# <release>/msg/*.msg of the published px4_msgs; beside the repository unless the environment says where.
+BESIDE = Path(__file__).resolve().parents[5] / "shared/data/px4_msgs"
+PUBLISHED = Path(os.environ.get("PX4_MSGS", BESIDE))
 SHORT = {"bool": "bool", "float32": "f32", "float64": "f64"}
 SHORT |= {f"{sign}int{bits}": f"{'u' if sign else 'i'}{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64)}
 NOW = 5_000_000
