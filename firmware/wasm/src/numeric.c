@@ -1,0 +1,254 @@
+/* Numbers whose rules are not those of C: rounding, minimum, conversions, division. IEEE 754-2019 on bits. */
+#include "run.h"
+
+static const uint64_t sign64 = UINT64_C(1) << 63;
+static const uint64_t infinity64 = UINT64_C(0x7ff) << 52;
+static const uint64_t quiet64 = UINT64_C(1) << 51;
+
+static bool is_nan64(uint64_t bits) { return (bits & ~sign64) > infinity64; }
+static bool is_nan32(uint32_t bits) { return (bits & 0x7fffffffu) > 0x7f800000u; }
+
+uint64_t float_promote(uint32_t bits) {
+    if (is_nan32(bits)) {
+        return (uint64_t)(bits & 0x80000000u) << 32 | infinity64 | quiet64 | (uint64_t)(bits & 0x7fffffu) << 29;
+    }
+    float narrow;
+    double wide;
+    uint64_t result;
+    __builtin_memcpy(&narrow, &bits, 4);
+    wide = narrow;
+    __builtin_memcpy(&result, &wide, 8);
+    return result;
+}
+
+uint32_t float_demote(uint64_t bits) {
+    if (is_nan64(bits)) {
+        return (uint32_t)((bits & sign64) >> 32) | 0x7fc00000u | (uint32_t)((bits & ~(infinity64 | sign64)) >> 29);
+    }
+    float narrow;
+    double wide;
+    uint32_t result;
+    __builtin_memcpy(&wide, &bits, 8);
+    narrow = (float)wide;
+    __builtin_memcpy(&result, &narrow, 4);
+    return result;
+}
+
+/* Bit by bit: 54 bits of root, the last one rounds. */
+static uint64_t square_root(uint64_t bits) {
+    int32_t exponent = (int32_t)(bits >> 52) - 1023;
+    uint64_t mantissa = bits & (quiet64 * 2 - 1);
+    uint64_t remainder = 0;
+    uint64_t root = 0;
+    if ((bits & ~sign64) == 0 || bits == infinity64) {
+        return bits;
+    }
+    if ((bits & sign64) != 0) {
+        return infinity64 | quiet64;
+    }
+    if (exponent == -1023) {
+        exponent++;
+        while (mantissa >> 52 == 0) {
+            mantissa <<= 1;
+            exponent--;
+        }
+    } else {
+        mantissa |= UINT64_C(1) << 52;
+    }
+    if ((exponent & 1) != 0) {
+        mantissa <<= 1;
+        exponent--;
+    }
+    mantissa <<= 10;
+    for (uint32_t i = 0; i < 54; i++) {
+        remainder = remainder << 2 | mantissa >> 62;
+        mantissa <<= 2;
+        root <<= 1;
+        if (remainder > root * 2) {
+            remainder -= root * 2 + 1;
+            root |= 1;
+        }
+    }
+    const uint64_t rounded = (root >> 1) + ((root & 1) != 0 && (remainder != 0 || (root & 2) != 0) ? 1 : 0);
+    return ((uint64_t)(exponent / 2 + 1023 - 1) << 52) + rounded;
+}
+
+static uint64_t round_to_integer(uint32_t kind, uint64_t bits) {
+    static const uint64_t one = UINT64_C(1023) << 52;
+    const uint64_t sign = bits & sign64;
+    const uint64_t magnitude = bits & ~sign64;
+    const int32_t exponent = (int32_t)(magnitude >> 52) - 1023;
+    if (exponent >= 52) {
+        return bits;
+    }
+    if (exponent < 0) {
+        const bool up = magnitude != 0 && ((kind == FLOAT_CEIL && sign == 0) || (kind == FLOAT_FLOOR && sign != 0) ||
+                                           (kind == FLOAT_NEAREST && magnitude > one - (UINT64_C(1) << 52)));
+        return sign | (up ? one : 0);
+    }
+    const uint64_t unit = UINT64_C(1) << (52 - exponent);
+    const uint64_t fraction = bits & (unit - 1);
+    const uint64_t whole = bits - fraction;
+    const bool up = fraction != 0 && ((kind == FLOAT_CEIL && sign == 0) || (kind == FLOAT_FLOOR && sign != 0) ||
+                                      (kind == FLOAT_NEAREST && (fraction > unit / 2 ||
+                                                                 (fraction == unit / 2 && (whole & unit) != 0))));
+    return whole + (up ? unit : 0);
+}
+
+uint64_t float64_unary(uint32_t kind, uint64_t bits) {
+    switch (kind) {
+    case FLOAT_ABS: return bits & ~sign64;
+    case FLOAT_NEG: return bits ^ sign64;
+    default: break;
+    }
+    if (is_nan64(bits)) {
+        return bits | quiet64;
+    }
+    return kind == FLOAT_SQRT ? square_root(bits) : round_to_integer(kind, bits);
+}
+
+uint32_t float32_unary(uint32_t kind, uint32_t bits) {
+    switch (kind) {
+    case FLOAT_ABS: return bits & 0x7fffffffu;
+    case FLOAT_NEG: return bits ^ 0x80000000u;
+    default: break;
+    }
+#if defined(__ARM_FP) && (__ARM_FP & 4)
+    if (kind == FLOAT_SQRT) {
+        float value;
+        __builtin_memcpy(&value, &bits, 4);
+        __asm__("vsqrt.f32 %0, %0" : "+t"(value));
+        __builtin_memcpy(&bits, &value, 4);
+        return bits;
+    }
+#endif
+    return float_demote(float64_unary(kind, float_promote(bits))); /* exact: 53 bits hold twice 24 and two more */
+}
+
+/* Orders finite values and infinities like integers, -0 below +0. */
+static int64_t order(uint64_t bits) { return (int64_t)((bits & sign64) != 0 ? ~bits ^ sign64 : bits); }
+
+uint64_t float64_pair(uint32_t kind, uint64_t a, uint64_t b) {
+    if (kind == FLOAT_COPYSIGN) {
+        return (a & ~sign64) | (b & sign64);
+    }
+    if (is_nan64(a)) {
+        return a | quiet64;
+    }
+    if (is_nan64(b)) {
+        return b | quiet64;
+    }
+    return (order(a) < order(b)) == (kind == FLOAT_MIN) ? a : b;
+}
+
+uint32_t float32_pair(uint32_t kind, uint32_t a, uint32_t b) {
+    return float_demote(float64_pair(kind, float_promote(a), float_promote(b)));
+}
+
+uint32_t float32_from(uint32_t kind, uint64_t value) {
+    float result;
+    uint32_t bits;
+    switch (kind) {
+    case FROM_I32_S: result = (float)(int32_t)(uint32_t)value; break;
+    case FROM_I32_U: result = (float)(uint32_t)value; break;
+    case FROM_I64_S: result = (float)(int64_t)value; break;
+    default: result = (float)value; break;
+    }
+    __builtin_memcpy(&bits, &result, 4);
+    return bits;
+}
+
+uint64_t float64_from(uint32_t kind, uint64_t value) {
+    double result;
+    uint64_t bits;
+    switch (kind) {
+    case FROM_I32_S: result = (double)(int32_t)(uint32_t)value; break;
+    case FROM_I32_U: result = (double)(uint32_t)value; break;
+    case FROM_I64_S: result = (double)(int64_t)value; break;
+    default: result = (double)value; break;
+    }
+    __builtin_memcpy(&bits, &result, 8);
+    return bits;
+}
+
+bool float_truncate(uint32_t kind, uint64_t bits, uint64_t *value, enum wbi_status *status) {
+    const uint64_t wide = (kind & TRUNC_FROM64) != 0 ? bits : float_promote((uint32_t)bits);
+    const bool negative = (wide & sign64) != 0;
+    const bool is_signed = (kind & TRUNC_UNSIGNED) == 0;
+    const uint32_t width = (kind & TRUNC_TO64) != 0 ? 64 : 32;
+    const int32_t exponent = (int32_t)((wide & ~sign64) >> 52) - 1023;
+    const uint64_t largest = ~UINT64_C(0) >> (64 - width + (is_signed ? 1 : 0));
+    const uint64_t limit = !negative ? largest : is_signed ? largest + 1 : 0;
+    uint64_t magnitude = 0;
+    bool over = exponent >= 64;
+    if (is_nan64(wide)) {
+        *value = 0;
+        *status = WBI_TRAP_CONVERSION;
+        return (kind & TRUNC_SATURATE) != 0;
+    }
+    if (exponent >= 0 && !over) {
+        const uint64_t mantissa = (wide & (quiet64 * 2 - 1)) | UINT64_C(1) << 52;
+        magnitude = exponent >= 52 ? mantissa << (exponent - 52) : mantissa >> (52 - exponent);
+    }
+    if (over || magnitude > limit) {
+        over = true;
+        magnitude = limit;
+    }
+    *value = negative ? 0 - magnitude : magnitude;
+    *status = WBI_TRAP_OVERFLOW;
+    return !over || (kind & TRUNC_SATURATE) != 0;
+}
+
+uint64_t integer_unary64(uint32_t kind, uint64_t value) {
+    switch (kind) {
+    case UN_CLZ: return value != 0 ? (uint64_t)__builtin_clzll(value) : 64;
+    case UN_CTZ: return value != 0 ? (uint64_t)__builtin_ctzll(value) : 64;
+    case UN_POPCNT:
+        value -= value >> 1 & UINT64_C(0x5555555555555555);
+        value = (value & UINT64_C(0x3333333333333333)) + (value >> 2 & UINT64_C(0x3333333333333333));
+        value = (value + (value >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+        return value * UINT64_C(0x0101010101010101) >> 56;
+    case UN_EXTEND8: return (uint64_t)(int64_t)(int8_t)value;
+    case UN_EXTEND16: return (uint64_t)(int64_t)(int16_t)value;
+    default: return (uint64_t)(int64_t)(int32_t)value;
+    }
+}
+
+enum wbi_status divide32(uint32_t kind, uint32_t a, uint32_t b, uint32_t *result) {
+    if (b == 0) {
+        return WBI_TRAP_DIVIDE;
+    }
+    switch (kind) {
+    case DIV_S:
+        if (a == 0x80000000u && b == 0xffffffffu) {
+            return WBI_TRAP_OVERFLOW;
+        }
+        *result = (uint32_t)((int32_t)a / (int32_t)b);
+        return WBI_OK;
+    case DIV_U: *result = a / b; return WBI_OK;
+    case REM_S: *result = b == 0xffffffffu ? 0 : (uint32_t)((int32_t)a % (int32_t)b); return WBI_OK;
+    default: *result = a % b; return WBI_OK;
+    }
+}
+
+enum wbi_status divide64(uint32_t kind, uint64_t a, uint64_t b, uint64_t *result) {
+    const bool is_signed = kind == DIV_S || kind == REM_S;
+    const bool negative_a = is_signed && (a & sign64) != 0;
+    const bool negative_b = is_signed && (b & sign64) != 0;
+    if (b == 0) {
+        return WBI_TRAP_DIVIDE;
+    }
+    if (kind == DIV_S && a == sign64 && b == ~UINT64_C(0)) {
+        return WBI_TRAP_OVERFLOW;
+    }
+    a = negative_a ? 0 - a : a;
+    b = negative_b ? 0 - b : b;
+    const uint64_t quotient = a / b;
+    const uint64_t remainder = a - quotient * b;
+    if (kind == DIV_S || kind == DIV_U) {
+        *result = negative_a != negative_b ? 0 - quotient : quotient;
+    } else {
+        *result = negative_a ? 0 - remainder : remainder;
+    }
+    return WBI_OK;
+}
