@@ -13,6 +13,9 @@ static uint32_t arena_bytes, used, mark;
 static struct entry entries[ENTRIES];
 static uint32_t count;
 static struct entry *last;
+static char absent[8][64];
+static uint32_t absent_count;
+static bool missed;
 static uint32_t depth;
 static uint32_t stack[4][STACK_CELLS];
 
@@ -161,6 +164,9 @@ static const void *find(void *context, const struct wbi_instance *in, uint32_t i
     if (named(import.module, import.module_bytes, "spectest")) {
         return find_spectest(&import);
     }
+    for (uint32_t i = 0; i < absent_count; i++) {
+        missed = missed || named(import.module, import.module_bytes, absent[i]);
+    }
     for (uint32_t i = count; i-- > 0;) {
         struct wbi_instance *from = &entries[i].instance;
         if (from == in || entries[i].registered[0] == '\0' ||
@@ -212,6 +218,7 @@ bool store_init(void) {
 void store_reset(void) {
     used = 0;
     count = 0;
+    absent_count = 0;
     last = NULL;
     spectest_memory.data = take(2 * 65536);
     spectest_memory.bytes = 65536;
@@ -239,7 +246,7 @@ uint8_t *store_scratch(uint32_t bytes) {
     return arena + used - bytes;
 }
 
-enum wbi_status store_load(const uint8_t *module, uint32_t length, bool keep, uint32_t flags, struct entry **entry,
+enum wbi_status store_load(const uint8_t *module, uint32_t length, bool keep, bool define, struct entry **entry,
                            struct wbi_error *error) {
     static struct wbi_loader loader;
     static uint32_t scratch[8192];
@@ -275,6 +282,9 @@ enum wbi_status store_load(const uint8_t *module, uint32_t length, bool keep, ui
         error->reason = "the finished object does not pass its check";
         return WBI_BAD_OBJECT;
     }
+    if (define) {
+        return WBI_OK;
+    }
     struct entry *e = &entries[count++];
     memset(e, 0, sizeof *e);
     e->name = 255;
@@ -285,7 +295,7 @@ enum wbi_status store_load(const uint8_t *module, uint32_t length, bool keep, ui
     used = (used + 7) & ~7u;
     const uint32_t left = arena_bytes - used;
     const uint64_t growth = (uint64_t)(h->memory_max - h->memory_min) << h->page_log2;
-    uint32_t room = keep ? 32 * 65536u : left;
+    uint32_t room = !keep ? left : left > 64u << 20 ? left / 2 : 2u << 20;
     room = growth < room ? (uint32_t)growth : room;
     if (need > left) {
         error->reason = "no memory left on this machine";
@@ -294,15 +304,20 @@ enum wbi_status store_load(const uint8_t *module, uint32_t length, bool keep, ui
     if (room > left - need - 65536) {
         room = left - need - 65536;
     }
+    missed = false;
     const struct wbi_buffers buffers = {arena + used, need + room, stack[0], sizeof stack[0]};
     used += need + room;
     status = wbi_instantiate(&e->instance, object, &buffers, spectest, sizeof spectest / sizeof spectest[0], &linking,
-                             flags | WBI_NUMBER(count));
+                             (uint16_t)count);
     if (status == WBI_OK) {
         store_fuel();
         status = wbi_start(&e->instance);
     }
     *error = e->instance.error;
+    if (missed && status == WBI_UNKNOWN_IMPORT) {
+        error->reason = "imports from a module of the suite that was refused as unsupported";
+        return WBI_UNSUPPORTED;
+    }
     if (status == WBI_OK) {
         *entry = e;
     }
@@ -327,6 +342,13 @@ void store_register(struct entry *entry, const char *name) {
     const size_t length = strlen(name);
     if (length < sizeof entry->registered) {
         memcpy(entry->registered, name, length + 1);
+    }
+}
+
+void store_absent(const char *name) {
+    const size_t length = strlen(name);
+    if (absent_count < 8 && length < sizeof absent[0]) {
+        memcpy(absent[absent_count++], name, length + 1);
     }
 }
 

@@ -211,18 +211,13 @@ struct wbi_buffers {
     uint32_t stack_bytes;
 };
 
-/* Checks every data and element segment before writing any (WebAssembly 1.0 without bulk memory). */
-#define WBI_SEGMENTS_FIRST 1u
-/* The instance's number where instances share tables, in the upper half of the flags. */
-#define WBI_NUMBER(n) ((uint32_t)(n) << 16)
-
 /* RAM an instance of this object needs at least, without stack. */
 uint32_t wbi_ram_bytes(const uint8_t *object);
 /* Makes an instance: binds imports by name and signature, fills memory and table, does not call the start function.
- * The object must have passed wbi_object_check. */
+ * The object must have passed wbi_object_check. number: tells instances apart that share a table, else 0. */
 enum wbi_status wbi_instantiate(struct wbi_instance *instance, const uint8_t *object, const struct wbi_buffers *buffers,
                                 const struct wbi_host_function *host, uint32_t host_count, const struct wbi_link *link,
-                                uint32_t flags);
+                                uint16_t number);
 /* Calls the start function if there is one. */
 enum wbi_status wbi_start(struct wbi_instance *instance);
 

@@ -661,7 +661,7 @@ static bool select_value(struct wbi_loader *l) {
     } else if (!to_cell(l, &v[2], &cell[2])) {
         return false;
     }
-    if (!emit(l, ((type & 1) != 0 ? OP_SELECT64_S : OP_SELECT32_S) + (acc ? 1 : 0))) {
+    if (!emit(l, ((type & 1) != 0 ? (uint32_t)OP_SELECT64_S : (uint32_t)OP_SELECT32_S) + (acc ? 1u : 0u))) {
         return false;
     }
     emit_dst(l, dst, 0);

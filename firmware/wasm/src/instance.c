@@ -154,23 +154,20 @@ static uint32_t init_value(const struct wbi_instance *in, uint8_t init, uint32_t
     return init == WBI_INIT_GLOBAL ? *wbi_global_cells(in, value) : value;
 }
 
-static enum wbi_status place_segments(struct wbi_instance *in, bool data, bool dry) {
+static enum wbi_status place_segments(struct wbi_instance *in, bool data) {
     const struct wbi_header *h = header_of(in->object);
     const uint32_t count = data ? h->data_count : h->element_count;
-    const uint32_t size = data ? in->memory->bytes : in->table->size;
     for (uint32_t i = 0; i < count; i++) {
         const struct wbi_segment *s = segment_at(in, data, i);
         const uint32_t operand[3] = {init_value(in, s->init, s->offset), 0, s->count};
-        enum wbi_status status = WBI_OK;
-        if (s->mode == 0 && dry) {
-            status = (uint64_t)operand[0] + s->count > size ? (data ? WBI_TRAP_MEMORY : WBI_TRAP_TABLE) : WBI_OK;
-        } else if (s->mode == 0) {
-            status = data ? memory_bulk(in, BULK_INIT, i, operand) : table_bulk(in, BULK_INIT, i, operand);
+        if (s->mode == 0) {
+            const enum wbi_status status =
+                data ? memory_bulk(in, BULK_INIT, i, operand) : table_bulk(in, BULK_INIT, i, operand);
+            if (status != WBI_OK) {
+                return fail(in, status, data ? "data segment does not fit" : "elements segment does not fit", i);
+            }
         }
-        if (status != WBI_OK) {
-            return fail(in, status, data ? "data segment does not fit" : "elements segment does not fit", i);
-        }
-        if (s->mode != 1 && !dry) {
+        if (s->mode != 1) {
             segment_drop(in, i + (data ? h->element_count : 0u));
         }
     }
@@ -179,14 +176,14 @@ static enum wbi_status place_segments(struct wbi_instance *in, bool data, bool d
 
 enum wbi_status wbi_instantiate(struct wbi_instance *in, const uint8_t *object, const struct wbi_buffers *buffers,
                                 const struct wbi_host_function *host, uint32_t host_count, const struct wbi_link *link,
-                                uint32_t flags) {
+                                uint16_t number) {
     const struct wbi_header *h = header_of(object);
     uint8_t *ram = buffers->ram;
     struct layout at;
     memset(in, 0, sizeof *in);
     in->object = object;
     in->link = link;
-    in->number = (uint16_t)(flags >> 16);
+    in->number = number;
     in->stack = buffers->stack;
     in->stack_end = buffers->stack + buffers->stack_bytes / 4;
     in->error.reason = "";
@@ -217,10 +214,10 @@ enum wbi_status wbi_instantiate(struct wbi_instance *in, const uint8_t *object, 
         const uint32_t *from = g->init == WBI_INIT_GLOBAL ? wbi_global_cells(in, g->low) : &g->low;
         memcpy(cells, from, 4 * cells_of(g->type));
     }
-    for (uint32_t pass = (flags & WBI_SEGMENTS_FIRST) != 0 ? 0 : 2; status == WBI_OK && pass < 4; pass++) {
-        status = place_segments(in, (pass & 1) != 0, pass < 2);
+    if (status == WBI_OK) {
+        status = place_segments(in, false);
     }
-    return status;
+    return status == WBI_OK ? place_segments(in, true) : status;
 }
 
 /* ---- exports ---------------------------------------------------------------------------------------------- */

@@ -142,6 +142,9 @@ uint64_t float64_pair(uint32_t kind, uint64_t a, uint64_t b) {
 }
 
 uint32_t float32_pair(uint32_t kind, uint32_t a, uint32_t b) {
+    if (kind == FLOAT_COPYSIGN) { /* touches no payload */
+        return (a & 0x7fffffffu) | (b & 0x80000000u);
+    }
     return float_demote(float64_pair(kind, float_promote(a), float_promote(b)));
 }
 

@@ -28,7 +28,7 @@ struct limits {
 static bool read_limits(struct wbi_loader *l, struct reader *r, bool memory, struct limits *limits) {
     const uint8_t flags = read_u8(r);
     if (r->state == READ_OK && (flags & (memory ? 0xf4u : 0xfeu)) != 0) {
-        return (flags & 0xf8u) == 0 && memory ? refuse(l, WBI_UNSUPPORTED, "64-bit memory") : malformed(l, "malformed limits flags");
+        return (flags & 0xf0u) == 0 && memory ? refuse(l, WBI_UNSUPPORTED, "64-bit memory") : malformed(l, "malformed limits flags");
     }
     if (r->state == READ_OK && (flags & 2u) != 0) {
         return refuse(l, WBI_UNSUPPORTED, "shared memory");
@@ -66,7 +66,7 @@ static bool read_limits(struct wbi_loader *l, struct reader *r, bool memory, str
 static bool set_memory(struct wbi_loader *l, const struct limits *limits, bool imported) {
     struct wbi_header *h = &l->header;
     if ((h->flags & WBI_HAS_MEMORY) != 0) {
-        return invalid(l, "multiple memories");
+        return refuse(l, WBI_UNSUPPORTED, "multiple memories");
     }
     if (l->limits.memory_bytes != 0 && ((uint64_t)limits->min << limits->page_log2) > l->limits.memory_bytes) {
         return refuse(l, WBI_LIMIT, "the memory is larger than the limit of the board");
@@ -81,7 +81,7 @@ static bool set_memory(struct wbi_loader *l, const struct limits *limits, bool i
 static bool set_table(struct wbi_loader *l, const struct limits *limits, bool imported) {
     struct wbi_header *h = &l->header;
     if ((h->flags & WBI_HAS_TABLE) != 0) {
-        return refuse(l, WBI_INVALID, "multiple tables");
+        return refuse(l, WBI_UNSUPPORTED, "multiple tables");
     }
     h->flags = (uint16_t)(h->flags | WBI_HAS_TABLE | (imported ? WBI_TABLE_IMPORTED : 0));
     h->table_min = limits->min;
@@ -593,7 +593,7 @@ bool section_begin(struct wbi_loader *l, uint32_t count) {
     case SECTION_TABLE:
     case SECTION_MEMORY:
         if (count > 1) {
-            return invalid(l, l->section == SECTION_TABLE ? "multiple tables" : "multiple memories");
+            return refuse(l, WBI_UNSUPPORTED, l->section == SECTION_TABLE ? "multiple tables" : "multiple memories");
         }
         return true;
     case SECTION_GLOBAL: return make_globals(l, count);
