@@ -112,6 +112,8 @@ struct wbi_loader {
     struct wbi_flash flash;
     struct wbi_load_limits limits;
     struct wbi_error error;
+    void *escape[5]; /* where a refusal or the end of the bytes at hand leads */
+    const uint8_t *at, *end;
     uint8_t *scratch;
     uint32_t scratch_bytes;
     uint32_t pos, section_end, body_bytes;
@@ -121,7 +123,8 @@ struct wbi_loader {
     uint16_t bodies;
     uint16_t data_count;
     uint8_t state, stream_next, section, order, utf8_left, utf8_first, elem_flags, page_used, carry_used;
-    bool has_data_count, stream_text, seen_functions, seen_globals, needs_data_count;
+    bool limited; /* the bytes at hand end with the section or function */
+    bool has_data_count, stream_text, seen_functions, seen_globals;
     uint8_t carry[WBI_CARRY_BYTES];
     uint8_t page[WBI_PAGE_BYTES];
     struct wbi_header header;

@@ -6,19 +6,19 @@
 
 uint32_t code_at(const struct wbi_loader *l) { return (l->out - l->body.code) / 2; }
 
-static bool put(struct wbi_loader *l, const uint16_t *halves, uint32_t count) {
+static void put(struct wbi_loader *l, const uint16_t *halves, uint32_t count) {
     if (l->out - l->body.code + 2 * count > l->limits.function_bytes) {
-        return refuse(l, WBI_LIMIT, "function too large");
+        refuse(l, WBI_LIMIT, "function too large");
     }
-    return out_bytes(l, halves, 2 * count);
+    out_bytes(l, halves, 2 * count);
 }
 
-bool emit_flush(struct wbi_loader *l) {
+void emit_flush(struct wbi_loader *l) {
     struct wbi_instruction *p = &l->body.pending;
     uint16_t halves[9];
     uint32_t count = 0;
     if (!p->valid) {
-        return true;
+        return;
     }
     p->valid = false;
     halves[count++] = (uint16_t)(p->op * 4u);
@@ -28,20 +28,17 @@ bool emit_flush(struct wbi_loader *l) {
     for (uint32_t i = 0; i < p->fields; i++) {
         halves[count++] = p->field[i];
     }
-    return put(l, halves, count);
+    put(l, halves, count);
 }
 
-bool emit(struct wbi_loader *l, uint32_t op) {
+void emit(struct wbi_loader *l, uint32_t op) {
     struct wbi_instruction *p = &l->body.pending;
-    if (!emit_flush(l)) {
-        return false;
-    }
+    emit_flush(l);
     p->op = (uint16_t)op;
     p->fields = 0;
     p->acc_delta = 0;
     p->has_dst = false;
     p->valid = !l->body.dead;
-    return true;
 }
 
 void emit_dst(struct wbi_loader *l, uint16_t dst, uint32_t acc_delta) {
@@ -64,29 +61,23 @@ static bool fits16(uint64_t bits, uint8_t type) {
     return value >= -32768 && value <= 32767;
 }
 
-bool emit_const(struct wbi_loader *l, uint16_t dst, uint8_t type, uint64_t bits) {
+void emit_const(struct wbi_loader *l, uint16_t dst, uint8_t type, uint64_t bits) {
     const bool wide = (type & 1) != 0;
     const bool is_short = fits16(bits, type);
-    if (!emit(l, wide ? (is_short ? OP_CONST64_16 : OP_CONST64) : (is_short ? OP_CONST16_S : OP_CONST32_S))) {
-        return false;
-    }
+    emit(l, wide ? (is_short ? OP_CONST64_16 : OP_CONST64) : (is_short ? OP_CONST16_S : OP_CONST32_S));
     emit_dst(l, dst, wide ? 0 : 1);
     for (uint32_t i = 0; i < (is_short ? 1u : wide ? 4u : 2u); i++) {
         emit_field(l, (uint32_t)(bits >> (16 * i)) & 0xffff);
     }
-    return true;
 }
 
-bool emit_copy(struct wbi_loader *l, uint16_t dst, uint16_t src, uint8_t type) {
+void emit_copy(struct wbi_loader *l, uint16_t dst, uint16_t src, uint8_t type) {
     if (dst == src) {
-        return true;
+        return;
     }
-    if (!emit(l, (type & 1) != 0 ? OP_COPY64 : OP_COPY32)) {
-        return false;
-    }
+    emit(l, (type & 1) != 0 ? OP_COPY64 : OP_COPY32);
     emit_dst(l, dst, 0);
     emit_field(l, src);
-    return true;
 }
 
 bool in_acc(const struct wbi_loader *l, const struct value *v) {
@@ -103,20 +94,18 @@ void keep_in_acc(struct wbi_loader *l) {
 
 static uint64_t const_bits(const struct operand *op) { return (uint64_t)(int64_t)(int16_t)op->value; }
 
-bool to_cell(struct wbi_loader *l, struct value *v, uint16_t *cell) {
+uint16_t to_cell(struct wbi_loader *l, struct value *v) {
     if (v->op.where == IN_CONST) {
         v->op.where = IN_CELL;
-        *cell = v->own;
-        return emit_const(l, v->own, v->op.type, const_bits(&v->op));
+        emit_const(l, v->own, v->op.type, const_bits(&v->op));
     }
-    *cell = v->op.where == IN_LOCAL ? v->op.value : v->own;
-    return true;
+    return v->op.where == IN_LOCAL ? v->op.value : v->own;
 }
 
-bool spill(struct wbi_loader *l, uint32_t from, bool locals_only) {
+void spill(struct wbi_loader *l, uint32_t from, bool locals_only) {
     uint32_t cell = (uint32_t)l->body.link / 4 + 1 + l->body.zero_cells;
     if (l->body.dead) {
-        return true;
+        return;
     }
     for (uint32_t i = 0; i < l->body.operands; i++) {
         struct operand *op = operand_at(l, i);
@@ -125,45 +114,46 @@ bool spill(struct wbi_loader *l, uint32_t from, bool locals_only) {
         if (i < from || op->where == IN_CELL || (op->where == IN_CONST && locals_only)) {
             continue;
         }
-        if (op->where == IN_LOCAL ? !emit_copy(l, own, op->value, op->type)
-                                  : !emit_const(l, own, op->type, const_bits(op))) {
-            return false;
+        if (op->where == IN_LOCAL) {
+            emit_copy(l, own, op->value, op->type);
+        } else {
+            emit_const(l, own, op->type, const_bits(op));
         }
         op->where = IN_CELL;
     }
-    return true;
 }
 
 /* Saves operands that still stand for a local which is about to change. */
-static bool save_local(struct wbi_loader *l, uint16_t local) {
+static void save_local(struct wbi_loader *l, uint16_t local) {
     for (uint32_t i = 0; i < l->body.operands; i++) {
         const struct operand *op = operand_at(l, i);
         if (op->where == IN_LOCAL && op->value == local) {
-            return spill(l, i, true);
+            spill(l, i, true);
+            return;
         }
     }
-    return true;
 }
 
-bool move_to(struct wbi_loader *l, struct value *v, uint16_t dst, bool is_local) {
+void move_to(struct wbi_loader *l, struct value *v, uint16_t dst, bool is_local) {
     struct wbi_instruction *p = &l->body.pending;
-    if (is_local && !l->body.dead && !save_local(l, dst)) {
-        return false;
+    if (is_local && !l->body.dead) {
+        save_local(l, dst);
     }
     if (v->op.where == IN_CELL && p->valid && p->has_dst && p->dst == v->own) {
         p->dst = dst;
-        return true;
+        return;
     }
     if (v->op.where == IN_CONST) {
-        return emit_const(l, dst, v->op.type, const_bits(&v->op));
+        emit_const(l, dst, v->op.type, const_bits(&v->op));
+        return;
     }
-    return emit_copy(l, dst, v->op.where == IN_LOCAL ? v->op.value : v->own, v->op.type);
+    emit_copy(l, dst, v->op.where == IN_LOCAL ? v->op.value : v->own, v->op.type);
 }
 
-bool branch_to(struct wbi_loader *l, struct label *label) {
+void branch_to(struct wbi_loader *l, struct label *label) {
     struct wbi_instruction *p = &l->body.pending;
     if (!p->valid) {
-        return true;
+        return;
     }
     const uint32_t here = code_at(l);
     if (label->kind == LABEL_LOOP) {
@@ -172,7 +162,7 @@ bool branch_to(struct wbi_loader *l, struct label *label) {
         p->field[1] = (uint16_t)(label->chain == 0 ? 0 : here + 1 - label->chain);
         label->chain = (uint16_t)(here + 1);
     }
-    return emit_flush(l);
+    emit_flush(l);
 }
 
 static uint16_t code_half(const struct wbi_loader *l, uint32_t half) {
@@ -180,22 +170,17 @@ static uint16_t code_half(const struct wbi_loader *l, uint32_t half) {
     return object_u16(offset >= l->flushed ? l->page + (offset - l->flushed) : l->flash.base + offset);
 }
 
-bool branch_resolve(struct wbi_loader *l, uint32_t chain) {
-    if (!emit_flush(l)) {
-        return false;
-    }
+void branch_resolve(struct wbi_loader *l, uint32_t chain) {
+    emit_flush(l);
     while (chain != 0) {
         const uint32_t link = code_half(l, chain + 1);
-        if (!out_patch_u16(l, l->body.code + 2 * chain, code_at(l) - (chain - 1))) {
-            return false;
-        }
+        out_patch_u16(l, l->body.code + 2 * chain, code_at(l) - (chain - 1));
         chain = link == 0 ? 0 : chain - link;
     }
-    return true;
 }
 
 /* A branch when the condition is true (or false); a comparison that was just made becomes part of it. */
-bool compare_branch(struct wbi_loader *l, struct value *condition, bool when) {
+void compare_branch(struct wbi_loader *l, struct value *condition, bool when) {
     struct wbi_instruction *p = &l->body.pending;
     uint16_t cell = 0;
     if (in_acc(l, condition) && p->op >= OP_EQ_SSS && p->op < OP_GE_U_SSS + 10) {
@@ -205,17 +190,13 @@ bool compare_branch(struct wbi_loader *l, struct value *condition, bool when) {
         p->valid = false;
         if (number < 2 && (form == FORM_SI || form == FORM_AI) && compare.field[compare.fields - 1] == 0) {
             const uint32_t zero = number == 0 ? OP_BRZ_S : OP_BRNZ_S;
-            if (!emit(l, zero + (form == FORM_AI ? 1 : 0))) {
-                return false;
-            }
+            emit(l, zero + (form == FORM_AI ? 1 : 0));
             p->fields = 2;
             if (form == FORM_SI) {
                 emit_field(l, compare.field[0]);
             }
         } else {
-            if (!emit(l, OP_BR_EQ_SS + 5 * number + form)) {
-                return false;
-            }
+            emit(l, OP_BR_EQ_SS + 5 * number + form);
             p->fields = 2;
             for (uint32_t i = 0; i < compare.fields; i++) {
                 emit_field(l, compare.field[i]);
@@ -223,21 +204,14 @@ bool compare_branch(struct wbi_loader *l, struct value *condition, bool when) {
         }
     } else if (in_acc(l, condition)) {
         keep_in_acc(l);
-        if (!emit(l, when ? OP_BRNZ_A : OP_BRZ_A)) {
-            return false;
-        }
+        emit(l, when ? OP_BRNZ_A : OP_BRZ_A);
         p->fields = 2;
     } else {
-        if (!to_cell(l, condition, &cell)) {
-            return false;
-        }
-        if (!emit(l, when ? OP_BRNZ_S : OP_BRZ_S)) {
-            return false;
-        }
+        cell = to_cell(l, condition);
+        emit(l, when ? OP_BRNZ_S : OP_BRZ_S);
         p->fields = 2;
         emit_field(l, cell);
     }
     p->field[0] = 0xffff;
     p->field[1] = 0;
-    return true;
 }

@@ -12,40 +12,40 @@ static inline uint32_t cells_of(uint8_t type) { return 1u + (type & 1u); }
 
 /* ---- input: one item at a time ---------------------------------------------------------------------------- */
 
-enum reader_state { READ_OK, READ_SHORT, READ_BAD };
+/* A read beyond the bytes at hand, and a refusal, leave by __builtin_longjmp to wbi_load_feed: an item is read
+ * whole before it has any effect. */
 
-struct reader {
-    const uint8_t *at, *end;
-    uint8_t state; /* sticky: after the first failure every read gives 0 */
-};
-
-uint8_t read_u8(struct reader *r);
-uint32_t read_u32(struct reader *r);
-int32_t read_s32(struct reader *r);
-int64_t read_s64(struct reader *r);
+uint8_t read_u8(struct wbi_loader *l);
+uint32_t read_u32(struct wbi_loader *l);
+int32_t read_s32(struct wbi_loader *l);
+int64_t read_s64(struct wbi_loader *l);
 /* A block type: signed 33 bits. */
-int64_t read_s33(struct reader *r);
-uint64_t read_u64(struct reader *r);
-uint32_t read_f32(struct reader *r);
-uint64_t read_f64(struct reader *r);
+int64_t read_s33(struct wbi_loader *l);
+uint64_t read_u64(struct wbi_loader *l);
+uint32_t read_f32(struct wbi_loader *l);
+uint64_t read_f64(struct wbi_loader *l);
 
 /* ---- output: append to the object, fill reserved places later --------------------------------------------- */
 
-bool out_bytes(struct wbi_loader *l, const void *data, uint32_t length);
-bool out_u16(struct wbi_loader *l, uint32_t value);
-bool out_reserve(struct wbi_loader *l, uint32_t length);
-bool out_align(struct wbi_loader *l, uint32_t alignment);
-bool out_flush(struct wbi_loader *l);
-bool out_patch(struct wbi_loader *l, uint32_t offset, const void *data, uint32_t length);
-bool out_patch_u16(struct wbi_loader *l, uint32_t offset, uint32_t value);
-bool out_patch_u32(struct wbi_loader *l, uint32_t offset, uint32_t value);
+void out_bytes(struct wbi_loader *l, const void *data, uint32_t length);
+void out_u16(struct wbi_loader *l, uint32_t value);
+void out_reserve(struct wbi_loader *l, uint32_t length);
+void out_align(struct wbi_loader *l, uint32_t alignment);
+void out_flush(struct wbi_loader *l);
+void out_patch(struct wbi_loader *l, uint32_t offset, const void *data, uint32_t length);
+void out_patch_u16(struct wbi_loader *l, uint32_t offset, uint32_t value);
+void out_patch_u32(struct wbi_loader *l, uint32_t offset, uint32_t value);
+
+extern const char flash_full[];
 
 /* ---- refusals --------------------------------------------------------------------------------------------- */
 
-/* Records the first refusal and returns false. */
-bool refuse(struct wbi_loader *l, enum wbi_status status, const char *reason);
-static inline bool malformed(struct wbi_loader *l, const char *why) { return refuse(l, WBI_MALFORMED, why); }
-static inline bool invalid(struct wbi_loader *l, const char *why) { return refuse(l, WBI_INVALID, why); }
+/* Records the first refusal. */
+void note(struct wbi_loader *l, enum wbi_status status, const char *reason);
+/* Records a refusal and leaves the load. */
+_Noreturn void refuse(struct wbi_loader *l, enum wbi_status status, const char *reason);
+_Noreturn static inline void malformed(struct wbi_loader *l, const char *why) { refuse(l, WBI_MALFORMED, why); }
+_Noreturn static inline void invalid(struct wbi_loader *l, const char *why) { refuse(l, WBI_INVALID, why); }
 
 /* ---- sections --------------------------------------------------------------------------------------------- */
 
@@ -60,11 +60,11 @@ enum load_state {
 enum { SECTION_TYPE = 1, SECTION_IMPORT, SECTION_FUNCTION, SECTION_TABLE, SECTION_MEMORY, SECTION_GLOBAL, SECTION_EXPORT,
        SECTION_START, SECTION_ELEMENT, SECTION_CODE, SECTION_DATA, SECTION_DATA_COUNT };
 
-/* Handles one item; true when it was taken whole or the reader is short. */
-bool section_item(struct wbi_loader *l, struct reader *r);
-bool section_begin(struct wbi_loader *l, uint32_t count);
+/* Handles one item. */
+void section_item(struct wbi_loader *l);
+void section_begin(struct wbi_loader *l, uint32_t count);
 /* Makes the function and global tables, even of modules without such sections. */
-bool make_index_spaces(struct wbi_loader *l, uint8_t order);
+void make_index_spaces(struct wbi_loader *l, uint8_t order);
 
 /* Reads of what is already in flash. */
 const uint8_t *object_type(const uint8_t *base, const struct wbi_header *h, uint32_t type);
@@ -75,11 +75,11 @@ uint32_t object_crc(uint32_t crc, const uint8_t *data, uint32_t length);
 
 /* ---- function bodies -------------------------------------------------------------------------------------- */
 
-bool body_begin(struct wbi_loader *l, uint32_t size);
-bool body_locals(struct wbi_loader *l, uint32_t count, uint8_t type);
-bool body_start(struct wbi_loader *l);
-bool body_instruction(struct wbi_loader *l, struct reader *r);
-bool body_table_entry(struct wbi_loader *l, uint32_t depth);
+void body_begin(struct wbi_loader *l, uint32_t size);
+void body_locals(struct wbi_loader *l, uint32_t count, uint8_t type);
+void body_start(struct wbi_loader *l);
+void body_instruction(struct wbi_loader *l);
+void body_table_entry(struct wbi_loader *l, uint32_t depth);
 
 /* The operand stack of the checker. A value is in its own cell, still in a local, or a constant not yet written. */
 enum { IN_CELL, IN_LOCAL, IN_CONST };
@@ -106,42 +106,42 @@ struct label {
 struct operand *operand_at(struct wbi_loader *l, uint32_t index);
 struct label *label_at(struct wbi_loader *l, uint32_t depth);
 
-bool push(struct wbi_loader *l, uint8_t type);
-bool push_in(struct wbi_loader *l, uint8_t type, uint8_t where, uint32_t value);
-bool pop(struct wbi_loader *l, uint8_t type, struct value *v);
+void push(struct wbi_loader *l, uint8_t type);
+void push_in(struct wbi_loader *l, uint8_t type, uint8_t where, uint32_t value);
+void pop(struct wbi_loader *l, uint8_t type, struct value *v);
 /* Byte offset of the next free operand cell. */
 static inline uint16_t top_cell(const struct wbi_loader *l) { return (uint16_t)(l->body.cells * 4u); }
 
 /* ---- emitting --------------------------------------------------------------------------------------------- */
 
 /* Starts a new instruction; the one before is written out. */
-bool emit(struct wbi_loader *l, uint32_t op);
+void emit(struct wbi_loader *l, uint32_t op);
 void emit_dst(struct wbi_loader *l, uint16_t dst, uint32_t acc_delta);
 void emit_field(struct wbi_loader *l, uint32_t field);
 /* The byte offset of the instruction in the function, for traps. */
 void emit_where(struct wbi_loader *l);
-bool emit_flush(struct wbi_loader *l);
-bool emit_const(struct wbi_loader *l, uint16_t dst, uint8_t type, uint64_t bits);
-bool emit_copy(struct wbi_loader *l, uint16_t dst, uint16_t src, uint8_t type);
+void emit_flush(struct wbi_loader *l);
+void emit_const(struct wbi_loader *l, uint16_t dst, uint8_t type, uint64_t bits);
+void emit_copy(struct wbi_loader *l, uint16_t dst, uint16_t src, uint8_t type);
 /* Position in the function's code, in halfwords; nothing may be pending. */
 uint32_t code_at(const struct wbi_loader *l);
 /* True when the value is the result of the pending instruction and may stay in the accumulator. */
 bool in_acc(const struct wbi_loader *l, const struct value *v);
 void keep_in_acc(struct wbi_loader *l);
 /* Gives the cell that holds a value, writing constants to the value's own cell. */
-bool to_cell(struct wbi_loader *l, struct value *v, uint16_t *cell);
+uint16_t to_cell(struct wbi_loader *l, struct value *v);
 /* Moves every operand from `from` up to its own cell. locals_only leaves constants as they are. */
-bool spill(struct wbi_loader *l, uint32_t from, bool locals_only);
+void spill(struct wbi_loader *l, uint32_t from, bool locals_only);
 /* Moves a value to a cell, by giving the pending instruction another destination where that is possible. */
-bool move_to(struct wbi_loader *l, struct value *v, uint16_t dst, bool is_local);
+void move_to(struct wbi_loader *l, struct value *v, uint16_t dst, bool is_local);
 /* A branch to `chain`, filled in later; writes op, its fields and links it. */
-bool branch_to(struct wbi_loader *l, struct label *label);
-bool branch_resolve(struct wbi_loader *l, uint32_t chain);
+void branch_to(struct wbi_loader *l, struct label *label);
+void branch_resolve(struct wbi_loader *l, uint32_t chain);
 
-/* Simple instructions: numeric, loads, stores. False with no refusal when the opcode is not one of them. */
-bool simple_instruction(struct wbi_loader *l, uint8_t opcode, bool *known);
-bool memory_access(struct wbi_loader *l, uint8_t opcode, struct reader *r);
-bool prefixed_instruction(struct wbi_loader *l, struct reader *r, const uint8_t *start);
-bool compare_branch(struct wbi_loader *l, struct value *condition, bool when);
+/* Numeric instructions 0x45 to 0xc4; loads and stores 0x28 to 0x3e; those after 0xfc. */
+void simple_instruction(struct wbi_loader *l, uint8_t opcode);
+void memory_access(struct wbi_loader *l, uint8_t opcode);
+void prefixed_instruction(struct wbi_loader *l);
+void compare_branch(struct wbi_loader *l, struct value *condition, bool when);
 
 #endif

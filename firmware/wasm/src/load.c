@@ -22,7 +22,11 @@ enum wbi_status wbi_load_begin(struct wbi_loader *l, const struct wbi_flash *fla
     l->error.function = WBI_NO_FUNCTION;
     l->header.start = WBI_NONE;
     l->state = ST_MAGIC;
-    out_reserve(l, sizeof l->header);
+    if (flash->capacity < sizeof l->header) {
+        note(l, WBI_FLASH_FULL, flash_full);
+    }
+    l->out = sizeof l->header;
+    l->flushed = sizeof l->header;
     return (enum wbi_status)l->error.status;
 }
 
@@ -52,34 +56,32 @@ static bool utf8_next(struct wbi_loader *l, uint8_t byte) {
     return byte >= 0xc2 && byte <= 0xf4;
 }
 
-static bool stream(struct wbi_loader *l, struct reader *r) {
-    uint32_t part = (uint32_t)(r->end - r->at);
+static void stream(struct wbi_loader *l) {
+    uint32_t part = (uint32_t)(l->end - l->at);
     if (part > l->stream_left) {
         part = l->stream_left;
     }
     if (part == 0 && l->stream_left != 0) {
-        r->state = READ_SHORT;
-        return true;
+        __builtin_longjmp(l->escape, 1);
     }
     if (l->stream_text) {
         for (uint32_t i = 0; i < part; i++) {
-            if (!utf8_next(l, r->at[i])) {
-                return malformed(l, "malformed UTF-8 encoding");
+            if (!utf8_next(l, l->at[i])) {
+                malformed(l, "malformed UTF-8 encoding");
             }
         }
     }
-    if (l->section != 0 && !out_bytes(l, r->at, part)) {
-        return false;
+    if (l->section != 0) {
+        out_bytes(l, l->at, part);
     }
-    r->at += part;
+    l->at += part;
     l->stream_left -= part;
     if (l->stream_left == 0) {
         if (l->stream_text && l->utf8_left != 0) {
-            return malformed(l, "malformed UTF-8 encoding");
+            malformed(l, "malformed UTF-8 encoding");
         }
         l->state = l->stream_next;
     }
-    return true;
 }
 
 /* Where sections may stand: the data count comes before the code. */
@@ -88,190 +90,150 @@ static uint8_t section_order(uint8_t id) {
     return id < sizeof order ? order[id] : 0;
 }
 
-static bool begin_section(struct wbi_loader *l, struct reader *r) {
-    const uint8_t id = read_u8(r);
-    const uint32_t size = read_u32(r);
-    if (r->state != READ_OK) {
-        return true;
-    }
+static void begin_section(struct wbi_loader *l) {
+    const uint8_t id = read_u8(l);
+    const uint32_t size = read_u32(l);
     if (id > SECTION_DATA_COUNT) {
-        return malformed(l, "malformed section id");
+        malformed(l, "malformed section id");
     }
     l->section = id;
     if (id != 0) {
         if (section_order(id) <= l->order) {
-            return malformed(l, "unexpected content after last section");
+            malformed(l, "unexpected content after last section");
         }
         l->order = section_order(id);
-        if (!make_index_spaces(l, l->order)) {
-            return false;
-        }
+        make_index_spaces(l, l->order);
     }
     l->size_left = size;
     l->state = id == 0 ? ST_CUSTOM : id == SECTION_START ? ST_START : id == SECTION_DATA_COUNT ? ST_DATA_COUNT : ST_COUNT;
-    return true;
 }
 
-static bool begin_custom(struct wbi_loader *l, struct reader *r) {
-    l->stream_left = read_u32(r);
-    if (r->state != READ_OK) {
-        return true;
-    }
+static void begin_custom(struct wbi_loader *l) {
+    l->stream_left = read_u32(l);
     l->stream_text = true;
     l->stream_next = ST_CUSTOM_END;
     l->state = ST_STREAM;
-    return true;
 }
 
-static bool skip(struct wbi_loader *l, struct reader *r) {
-    r->at = r->end;
-    (void)l;
-    return true;
-}
-
-static bool step(struct wbi_loader *l, struct reader *r) {
+static void step(struct wbi_loader *l) {
     static const uint8_t magic[8] = {0, 'a', 's', 'm', 1, 0, 0, 0};
-    uint8_t seen[8];
     switch (l->state) {
     case ST_MAGIC:
         for (uint32_t i = 0; i < 8; i++) {
-            seen[i] = read_u8(r);
-            if (r->state == READ_OK && seen[i] != magic[i]) {
-                return malformed(l, i < 4 ? "magic header not detected" : "unknown binary version");
+            if (read_u8(l) != magic[i]) {
+                malformed(l, i < 4 ? "magic header not detected" : "unknown binary version");
             }
         }
-        if (r->state == READ_OK) {
-            l->state = ST_SECTION;
-        }
-        return true;
-    case ST_SECTION: return begin_section(l, r);
-    case ST_STREAM: return stream(l, r);
-    case ST_CUSTOM: return begin_custom(l, r);
-    case ST_CUSTOM_END:
-        l->state = ST_SKIP;
-        return true;
-    case ST_SKIP: return skip(l, r);
-    default: return section_item(l, r);
+        l->state = ST_SECTION;
+        return;
+    case ST_SECTION: begin_section(l); return;
+    case ST_STREAM: stream(l); return;
+    case ST_CUSTOM: begin_custom(l); return;
+    case ST_CUSTOM_END: l->state = ST_SKIP; return;
+    case ST_SKIP: l->at = l->end; return;
+    default: section_item(l); return;
     }
 }
 
-/* One item out of [*data, *data + available). Leaves *used at 0 when the item is not complete. */
+/* One item out of the bytes at hand; *used stays 0 when it is not complete. False when the module is refused. */
 static bool take(struct wbi_loader *l, const uint8_t *data, size_t available, size_t *used) {
-    struct reader r = {data, data + available, READ_OK};
     const bool inside = l->state != ST_MAGIC && l->state != ST_SECTION;
-    bool limited = false;
-    if (inside && available >= l->size_left) {
-        r.end = data + l->size_left;
-        limited = true;
+    *used = 0;
+    l->at = data;
+    l->limited = inside && available >= l->size_left;
+    l->end = data + (l->limited ? l->size_left : available);
+    if (__builtin_setjmp(l->escape) != 0) {
+        if (l->limited) {
+            note(l, WBI_MALFORMED, "unexpected end of section or function");
+        }
+        return l->error.status == WBI_OK;
     }
-    if (!step(l, &r)) {
-        return false;
-    }
-    if (r.state == READ_BAD) {
-        return malformed(l, "integer representation too long or too large");
-    }
-    if (r.state == READ_SHORT) {
-        *used = 0;
-        return limited ? malformed(l, "unexpected end of section or function") : true;
-    }
-    *used = (size_t)(r.at - data);
+    step(l);
+    *used = (size_t)(l->at - data);
     l->pos += (uint32_t)*used;
     if (inside) {
         l->size_left -= (uint32_t)*used;
+        if (l->state == ST_ITEM_DONE && l->size_left != 0) {
+            malformed(l, "section size mismatch");
+        }
         if (l->size_left == 0 && (l->state == ST_SKIP || l->state == ST_ITEM_DONE)) {
             l->state = ST_SECTION;
-            return out_flush(l);
+            out_flush(l);
         }
-        if (l->state == ST_ITEM_DONE) {
-            return malformed(l, "section size mismatch");
-        }
-    } else if (l->state != ST_SECTION && l->size_left == 0 && l->state == ST_SKIP) {
-        l->state = ST_SECTION;
     }
     return true;
 }
 
 enum wbi_status wbi_load_feed(struct wbi_loader *l, const uint8_t *data, size_t length) {
     while (l->error.status == WBI_OK) {
-        size_t used = 0;
         const uint8_t before = l->state;
-        if (l->carry_used != 0) {
-            size_t fill = WBI_CARRY_BYTES - (size_t)l->carry_used;
-            if (fill > length) {
-                fill = length;
-            }
-            memcpy(l->carry + l->carry_used, data, fill);
-            const size_t had = l->carry_used;
-            const size_t available = had + fill;
-            if (!take(l, l->carry, available, &used)) {
-                break;
-            }
-            if (used >= had) { /* the rest is read in place */
-                data += used - had;
-                length -= used - had;
-                l->carry_used = 0;
-            } else {
-                memmove(l->carry, l->carry + used, available - used);
-                l->carry_used = (uint8_t)(available - used);
-                data += fill;
-                length -= fill;
-                if (used == 0 && l->state == before) {
-                    if (available == WBI_CARRY_BYTES) {
-                        malformed(l, "integer representation too long");
-                    } else if (length == 0) {
-                        break;
-                    }
-                }
-            }
-            continue;
-        }
-        if (!take(l, data, length, &used)) {
+        const size_t had = l->carry_used;
+        size_t fill = had == 0 ? 0 : WBI_CARRY_BYTES - had;
+        size_t used;
+        fill = fill < length ? fill : length;
+        memcpy(l->carry + had, data, fill);
+        const size_t available = had == 0 ? length : had + fill;
+        if (!take(l, had == 0 ? data : l->carry, available, &used)) {
             break;
         }
-        data += used;
-        length -= used;
-        if (used == 0 && l->state == before) {
-            if (length >= WBI_CARRY_BYTES) {
-                malformed(l, "integer representation too long");
-                break;
-            }
+        const bool stuck = used == 0 && l->state == before;
+        if (stuck && available >= WBI_CARRY_BYTES) {
+            note(l, WBI_MALFORMED, "integer representation too long");
+            break;
+        }
+        if (used >= had) { /* the rest is read in place */
+            data += used - had;
+            length -= used - had;
+            l->carry_used = 0;
+        } else {
+            memmove(l->carry, l->carry + used, available - used);
+            l->carry_used = (uint8_t)(available - used);
+            data += fill;
+            length -= fill;
+        }
+        if (stuck && had == 0) {
             memcpy(l->carry, data, length);
             l->carry_used = (uint8_t)length;
+            break;
+        }
+        if (stuck && length == 0) {
             break;
         }
     }
     return (enum wbi_status)l->error.status;
 }
 
-enum wbi_status wbi_load_finish(struct wbi_loader *l, const uint8_t digest[WBI_DIGEST_BYTES]) {
+static void finish(struct wbi_loader *l, const uint8_t *digest) {
     struct wbi_header *h = &l->header;
-    if (l->error.status != WBI_OK) {
-        return (enum wbi_status)l->error.status;
-    }
+    const uint32_t commit = WBI_COMMIT;
     l->section = 0;
     if (l->state != ST_SECTION || l->carry_used != 0) {
         malformed(l, "unexpected end of the module");
-    } else if (make_index_spaces(l, 255)) {
-        if (l->bodies != (uint16_t)(h->func_count - h->import_funcs)) {
-            malformed(l, "function and code section have inconsistent lengths");
-        } else if (l->has_data_count && l->data_count != h->data_count) {
-            malformed(l, "data count and data section have inconsistent lengths");
-        }
     }
-    if (l->error.status == WBI_OK && out_align(l, 4) && out_flush(l)) {
-        const uint32_t commit = WBI_COMMIT;
-        h->magic = WBI_MAGIC;
-        h->abi = WBI_ABI;
-        memcpy(h->digest, digest, WBI_DIGEST_BYTES);
-        h->bytes = l->out;
-        h->exit_delta = 0;
-        h->exit_code[0] = OP_EXIT * 4;
-        h->exit_code[1] = 0;
-        h->crc = object_crc(0, l->flash.base + sizeof *h, l->out - (uint32_t)sizeof *h);
-        if (!l->flash.program(l->flash.context, 0, (const uint8_t *)h, offsetof(struct wbi_header, commit)) ||
-            !l->flash.program(l->flash.context, offsetof(struct wbi_header, commit), (const uint8_t *)&commit, 4)) {
-            refuse(l, WBI_FLASH_FAILED, "flash could not be programmed");
-        }
+    make_index_spaces(l, 255);
+    if (l->bodies != (uint16_t)(h->func_count - h->import_funcs)) {
+        malformed(l, "function and code section have inconsistent lengths");
+    }
+    if (l->has_data_count && l->data_count != h->data_count) {
+        malformed(l, "data count and data section have inconsistent lengths");
+    }
+    out_align(l, 4);
+    out_flush(l);
+    h->magic = WBI_MAGIC;
+    h->abi = WBI_ABI;
+    memcpy(h->digest, digest, WBI_DIGEST_BYTES);
+    h->bytes = l->out;
+    h->exit_code[0] = OP_EXIT * 4;
+    h->crc = object_crc(0, l->flash.base + sizeof *h, l->out - (uint32_t)sizeof *h);
+    if (!l->flash.program(l->flash.context, 0, (const uint8_t *)h, offsetof(struct wbi_header, commit)) ||
+        !l->flash.program(l->flash.context, offsetof(struct wbi_header, commit), (const uint8_t *)&commit, 4)) {
+        refuse(l, WBI_FLASH_FAILED, "flash could not be programmed");
+    }
+}
+
+enum wbi_status wbi_load_finish(struct wbi_loader *l, const uint8_t digest[WBI_DIGEST_BYTES]) {
+    if (l->error.status == WBI_OK && __builtin_setjmp(l->escape) == 0) {
+        finish(l, digest);
     }
     return (enum wbi_status)l->error.status;
 }

@@ -9,15 +9,15 @@ const uint8_t *object_type(const uint8_t *base, const struct wbi_header *h, uint
     return base + object_u32(base + h->types + 4 * type);
 }
 
-static bool value_type(struct wbi_loader *l, uint8_t code, uint8_t *type) {
+static void value_type(struct wbi_loader *l, uint8_t code, uint8_t *type) {
     if (code >= 0x7c && code <= 0x7f) {
         *type = (uint8_t)(0x7f - code);
-        return true;
+        return;
     }
     if (code == 0x7b || code == 0x70 || code == 0x6f) {
-        return refuse(l, WBI_UNSUPPORTED, "vector or reference type");
+        refuse(l, WBI_UNSUPPORTED, "vector or reference type");
     }
-    return malformed(l, "malformed value type");
+    malformed(l, "malformed value type");
 }
 
 struct limits {
@@ -25,183 +25,159 @@ struct limits {
     uint8_t page_log2;
 };
 
-static bool read_limits(struct wbi_loader *l, struct reader *r, bool memory, struct limits *limits) {
-    const uint8_t flags = read_u8(r);
-    if (r->state == READ_OK && (flags & (memory ? 0xf4u : 0xfeu)) != 0) {
-        return (flags & 0xf0u) == 0 && memory ? refuse(l, WBI_UNSUPPORTED, "64-bit memory") : malformed(l, "malformed limits flags");
+static void read_limits(struct wbi_loader *l, bool memory, struct limits *limits) {
+    const uint8_t flags = read_u8(l);
+    if ((flags & (memory ? 0xf4u : 0xfeu)) != 0) {
+        (flags & 0xf0u) == 0 && memory ? refuse(l, WBI_UNSUPPORTED, "64-bit memory") : malformed(l, "malformed limits flags");
     }
-    if (r->state == READ_OK && (flags & 2u) != 0) {
-        return refuse(l, WBI_UNSUPPORTED, "shared memory");
+    if ((flags & 2u) != 0) {
+        refuse(l, WBI_UNSUPPORTED, "shared memory");
     }
-    limits->min = read_u32(r);
-    limits->max = (flags & 1) != 0 ? read_u32(r) : WBI_NONE;
+    limits->min = read_u32(l);
+    limits->max = (flags & 1) != 0 ? read_u32(l) : WBI_NONE;
     limits->page_log2 = 16;
     if ((flags & 8u) != 0) {
-        const uint32_t log2 = read_u32(r);
-        if (r->state == READ_OK && log2 >= 64) {
-            return malformed(l, "invalid custom page size");
+        const uint32_t log2 = read_u32(l);
+        if (log2 >= 64) {
+            malformed(l, "invalid custom page size");
         }
-        if (r->state == READ_OK && log2 != 0 && log2 != 16) {
-            return invalid(l, "invalid custom page size");
+        if (log2 != 0 && log2 != 16) {
+            invalid(l, "invalid custom page size");
         }
         limits->page_log2 = (uint8_t)log2;
     }
-    if (r->state != READ_OK) {
-        return true;
-    }
     if (memory && limits->page_log2 == 16) {
         if (limits->min > 65536 || ((flags & 1) != 0 && limits->max > 65536)) {
-            return invalid(l, "memory size must be at most 65536 pages (4GiB)");
+            invalid(l, "memory size must be at most 65536 pages (4GiB)");
         }
         if ((flags & 1) == 0) {
             limits->max = 65536;
         }
     }
     if (limits->min > limits->max) {
-        return invalid(l, "size minimum must not be greater than maximum");
+        invalid(l, "size minimum must not be greater than maximum");
     }
-    return true;
 }
 
-static bool set_memory(struct wbi_loader *l, const struct limits *limits, bool imported) {
+static void set_memory(struct wbi_loader *l, const struct limits *limits, bool imported) {
     struct wbi_header *h = &l->header;
     if ((h->flags & WBI_HAS_MEMORY) != 0) {
-        return refuse(l, WBI_UNSUPPORTED, "multiple memories");
+        refuse(l, WBI_UNSUPPORTED, "multiple memories");
     }
     if (l->limits.memory_bytes != 0 && ((uint64_t)limits->min << limits->page_log2) > l->limits.memory_bytes) {
-        return refuse(l, WBI_LIMIT, "the memory is larger than the limit of the board");
+        refuse(l, WBI_LIMIT, "the memory is larger than the limit of the board");
     }
     h->flags = (uint16_t)(h->flags | WBI_HAS_MEMORY | (imported ? WBI_MEMORY_IMPORTED : 0));
     h->memory_min = limits->min;
     h->memory_max = limits->max;
     h->page_log2 = limits->page_log2;
-    return true;
 }
 
-static bool set_table(struct wbi_loader *l, const struct limits *limits, bool imported) {
+static void set_table(struct wbi_loader *l, const struct limits *limits, bool imported) {
     struct wbi_header *h = &l->header;
     if ((h->flags & WBI_HAS_TABLE) != 0) {
-        return refuse(l, WBI_UNSUPPORTED, "multiple tables");
+        refuse(l, WBI_UNSUPPORTED, "multiple tables");
     }
     h->flags = (uint16_t)(h->flags | WBI_HAS_TABLE | (imported ? WBI_TABLE_IMPORTED : 0));
     h->table_min = limits->min;
     h->table_max = limits->max;
-    return true;
 }
 
-static bool make_functions(struct wbi_loader *l, uint32_t defined) {
+static void make_functions(struct wbi_loader *l, uint32_t defined) {
     struct wbi_header *h = &l->header;
     struct wbi_import import;
     const uint32_t none = 0;
     uint32_t function = 0;
     l->seen_functions = true;
     if (defined > max_index - (uint32_t)h->import_funcs) {
-        return refuse(l, WBI_LIMIT, "too many functions");
+        refuse(l, WBI_LIMIT, "too many functions");
     }
     h->func_count = (uint16_t)(h->import_funcs + defined);
-    if (!out_align(l, 4)) {
-        return false;
-    }
+    out_align(l, 4);
     h->func_code = l->out;
     h->func_types = l->out + 4u * h->func_count;
-    if (!out_reserve(l, 6u * h->func_count)) {
-        return false;
-    }
+    out_reserve(l, 6u * h->func_count);
     for (uint32_t i = 0; i < h->import_count; i++) {
         object_import(l->flash.base, h, i, &import);
         if (import.kind == 0) {
-            if (!out_patch_u16(l, h->func_types + 2 * function, import.type) ||
-                !out_patch(l, h->func_code + 4 * function, &none, 4)) {
-                return false;
-            }
+            out_patch_u16(l, h->func_types + 2 * function, import.type);
+            out_patch(l, h->func_code + 4 * function, &none, 4);
             function++;
         }
     }
-    return true;
 }
 
-static bool make_globals(struct wbi_loader *l, uint32_t defined) {
+static void make_globals(struct wbi_loader *l, uint32_t defined) {
     struct wbi_header *h = &l->header;
     struct wbi_import import;
     uint32_t global = 0;
     uint32_t place = h->import_funcs; /* pointers to imports: functions first, then the others */
     l->seen_globals = true;
     if (defined > 4096) {
-        return refuse(l, WBI_LIMIT, "too many globals");
+        refuse(l, WBI_LIMIT, "too many globals");
     }
     h->global_count = (uint16_t)(h->import_globals + defined);
-    if (!out_align(l, 4)) {
-        return false;
-    }
+    out_align(l, 4);
     h->globals = l->out;
-    if (!out_reserve(l, (uint32_t)sizeof(struct wbi_global) * h->global_count)) {
-        return false;
-    }
+    out_reserve(l, (uint32_t)sizeof(struct wbi_global) * h->global_count);
     for (uint32_t i = 0; i < h->import_count; i++) {
         object_import(l->flash.base, h, i, &import);
         if (import.kind == 3) {
             const struct wbi_global g = {(uint8_t)((import.type & 3u) | ((import.type >> 8) != 0 ? 0x80u : 0u)),
                                          WBI_INIT_IMPORTED, (uint16_t)place, 0, 0};
-            if (!out_patch(l, h->globals + (uint32_t)sizeof g * global, &g, sizeof g)) {
-                return false;
-            }
+            out_patch(l, h->globals + (uint32_t)sizeof g * global, &g, sizeof g);
             global++;
         }
         place += import.kind != 0;
     }
-    return true;
 }
 
-bool make_index_spaces(struct wbi_loader *l, uint8_t order) {
-    if (order > SECTION_FUNCTION && !l->seen_functions && !make_functions(l, 0)) {
-        return false;
+void make_index_spaces(struct wbi_loader *l, uint8_t order) {
+    if (order > SECTION_FUNCTION && !l->seen_functions) {
+        make_functions(l, 0);
     }
-    return order <= SECTION_GLOBAL || l->seen_globals || make_globals(l, 0);
+    if (order > SECTION_GLOBAL && !l->seen_globals) {
+        make_globals(l, 0);
+    }
 }
 
 /* A constant expression of this type (T_ANY: any). Reads up to its end. */
-static bool const_expression(struct wbi_loader *l, struct reader *r, uint8_t type, struct wbi_global *g) {
-    const uint8_t opcode = read_u8(r);
+static void const_expression(struct wbi_loader *l, uint8_t type, struct wbi_global *g) {
+    const uint8_t opcode = read_u8(l);
     uint8_t found = T_I32;
     uint64_t bits = 0;
     g->init = WBI_INIT_CONST;
     switch (opcode) {
-    case 0x41: bits = (uint32_t)read_s32(r); break;
-    case 0x42: bits = (uint64_t)read_s64(r); found = T_I64; break;
-    case 0x43: bits = read_f32(r); found = T_F32; break;
-    case 0x44: bits = read_f64(r); found = T_F64; break;
+    case 0x41: bits = (uint32_t)read_s32(l); break;
+    case 0x42: bits = (uint64_t)read_s64(l); found = T_I64; break;
+    case 0x43: bits = read_f32(l); found = T_F32; break;
+    case 0x44: bits = read_f64(l); found = T_F64; break;
     case 0x23:
-        bits = read_u32(r);
-        if (r->state == READ_OK) {
-            if (bits >= l->header.import_globals) {
-                return invalid(l, "unknown global");
-            }
-            const struct wbi_global *other =
-                (const struct wbi_global *)(const void *)(l->flash.base + l->header.globals) + bits;
-            if ((other->type & 0x80) != 0) {
-                return invalid(l, "constant expression required");
-            }
-            found = other->type & 3;
+        bits = read_u32(l);
+        if (bits >= l->header.import_globals) {
+            invalid(l, "unknown global");
         }
+        const struct wbi_global *other =
+            (const struct wbi_global *)(const void *)(l->flash.base + l->header.globals) + bits;
+        if ((other->type & 0x80) != 0) {
+            invalid(l, "constant expression required");
+        }
+        found = other->type & 3;
         g->init = WBI_INIT_GLOBAL;
         break;
     case 0xd0:
-    case 0xd2: return r->state == READ_OK ? refuse(l, WBI_UNSUPPORTED, "reference in a constant expression") : true;
-    default: return r->state == READ_OK ? invalid(l, "constant expression required") : true;
+    case 0xd2: refuse(l, WBI_UNSUPPORTED, "reference in a constant expression");
+    default: invalid(l, "constant expression required");
     }
-    const uint8_t end = read_u8(r);
-    if (r->state != READ_OK) {
-        return true;
-    }
+    const uint8_t end = read_u8(l);
     if (end != 0x0b) {
-        return invalid(l, "constant expression required");
+        invalid(l, "constant expression required");
     }
     if (found != type) {
-        return invalid(l, "type mismatch");
+        invalid(l, "type mismatch");
     }
     g->low = (uint32_t)bits;
     g->high = (uint32_t)(bits >> 32);
-    return true;
 }
 
 static void next_item(struct wbi_loader *l, uint8_t state) {
@@ -209,147 +185,120 @@ static void next_item(struct wbi_loader *l, uint8_t state) {
     l->state = --l->left == 0 ? ST_ITEM_DONE : state;
 }
 
-static bool begin_name(struct wbi_loader *l, struct reader *r, uint8_t next) {
-    const uint32_t length = read_u32(r);
-    if (r->state != READ_OK) {
-        return true;
-    }
+static void begin_name(struct wbi_loader *l, uint8_t next) {
+    const uint32_t length = read_u32(l);
     if (length > 0xffff) {
-        return length > l->size_left ? malformed(l, "length out of bounds") : refuse(l, WBI_LIMIT, "name too long");
+        length > l->size_left ? malformed(l, "length out of bounds") : refuse(l, WBI_LIMIT, "name too long");
     }
     l->stream_left = length;
     l->stream_text = true;
     l->stream_next = next;
     l->state = ST_STREAM;
-    return out_u16(l, length);
+    out_u16(l, length);
 }
 
-static bool type_done(struct wbi_loader *l) {
+static void type_done(struct wbi_loader *l) {
     const uint8_t *base = l->flash.base;
-    if (!out_flush(l)) {
-        return false;
-    }
+    out_flush(l);
     const uint8_t *type = object_type(base, &l->header, l->item);
     const uint32_t length = 2u + type[2] + type[3];
     uint32_t same = 0;
     while (same < l->item && memcmp(object_type(base, &l->header, same) + 2, type + 2, length) != 0) {
         same++;
     }
-    if (!out_patch_u16(l, (uint32_t)(type - base), same)) {
-        return false;
-    }
+    out_patch_u16(l, (uint32_t)(type - base), same);
     next_item(l, ST_TYPE);
-    return true;
 }
 
-static bool type_item(struct wbi_loader *l, struct reader *r) {
-    const uint8_t form = l->state == ST_TYPE ? read_u8(r) : 0x60;
-    const uint32_t count = read_u32(r);
-    if (r->state == READ_OK && form != 0x60) {
-        return malformed(l, "malformed function type");
-    }
-    if (r->state != READ_OK) {
-        return true;
+static void type_item(struct wbi_loader *l) {
+    const uint8_t form = l->state == ST_TYPE ? read_u8(l) : 0x60;
+    const uint32_t count = read_u32(l);
+    if (form != 0x60) {
+        malformed(l, "malformed function type");
     }
     if (count > 255) {
-        return refuse(l, count > l->size_left ? WBI_MALFORMED : WBI_LIMIT, "more than 255 parameters or results");
+        refuse(l, count > l->size_left ? WBI_MALFORMED : WBI_LIMIT, "more than 255 parameters or results");
     }
     l->sub_left = count;
     if (l->state == ST_TYPE) {
         const uint8_t record[4] = {0xff, 0xff, (uint8_t)count, 0xff};
-        if (!out_align(l, 4) || !out_patch_u32(l, l->header.types + 4 * l->item, l->out) || !out_bytes(l, record, 4)) {
-            return false;
-        }
+        out_align(l, 4);
+        out_patch_u32(l, l->header.types + 4 * l->item, l->out);
+        out_bytes(l, record, 4);
         l->state = count != 0 ? ST_TYPE_PARAM : ST_TYPE_RESULTS;
-        return true;
+        return;
     }
     const uint8_t results = (uint8_t)count;
-    if (!out_flush(l) ||
-        !out_patch(l, object_u32(l->flash.base + l->header.types + 4 * l->item) + 3, &results, 1)) {
-        return false;
-    }
+    out_flush(l);
+    out_patch(l, object_u32(l->flash.base + l->header.types + 4 * l->item) + 3, &results, 1);
     l->state = ST_TYPE_RESULT;
-    return count != 0 || type_done(l);
+    if (count == 0) {
+        type_done(l);
+    }
 }
 
-static bool type_value(struct wbi_loader *l, struct reader *r) {
-    const uint8_t code = read_u8(r);
+static void type_value(struct wbi_loader *l) {
+    const uint8_t code = read_u8(l);
     uint8_t type;
-    if (r->state != READ_OK) {
-        return true;
-    }
-    if (!value_type(l, code, &type) || !out_bytes(l, &type, 1)) {
-        return false;
-    }
+    value_type(l, code, &type);
+    out_bytes(l, &type, 1);
     if (--l->sub_left != 0) {
-        return true;
+        return;
     }
     if (l->state == ST_TYPE_PARAM) {
         l->state = ST_TYPE_RESULTS;
-        return true;
+        return;
     }
-    return type_done(l);
+    type_done(l);
 }
 
-static bool import_kind(struct wbi_loader *l, struct reader *r) {
+static void import_kind(struct wbi_loader *l) {
     struct wbi_header *h = &l->header;
-    const uint8_t kind = read_u8(r);
+    const uint8_t kind = read_u8(l);
     struct limits limits = {0, 0, 16};
     uint32_t type = 0;
     if (kind == 0) {
-        type = read_u32(r);
+        type = read_u32(l);
     } else if (kind == 1) {
-        const uint8_t element = read_u8(r);
-        if (r->state == READ_OK && element != 0x70) {
-            return element == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed reference type");
+        const uint8_t element = read_u8(l);
+        if (element != 0x70) {
+            element == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed reference type");
         }
-        if (!read_limits(l, r, false, &limits)) {
-            return false;
-        }
+        read_limits(l, false, &limits);
     } else if (kind == 2) {
-        if (!read_limits(l, r, true, &limits)) {
-            return false;
-        }
+        read_limits(l, true, &limits);
     } else if (kind == 3) {
         uint8_t value = 0;
-        const uint8_t code = read_u8(r);
-        const uint8_t mutable = read_u8(r);
-        if (r->state == READ_OK && (!value_type(l, code, &value))) {
-            return false;
-        }
-        if (r->state == READ_OK && mutable > 1) {
-            return malformed(l, "malformed mutability");
+        const uint8_t code = read_u8(l);
+        const uint8_t mutable = read_u8(l);
+        value_type(l, code, &value);
+        if (mutable > 1) {
+            malformed(l, "malformed mutability");
         }
         type = value | (uint32_t)mutable << 8;
     } else {
-        return malformed(l, "malformed import kind");
-    }
-    if (r->state != READ_OK) {
-        return true;
+        malformed(l, "malformed import kind");
     }
     if (kind == 0) {
         if (type >= h->type_count) {
-            return invalid(l, "unknown type");
+            invalid(l, "unknown type");
         }
         h->import_funcs++;
-    } else if (kind == 1 && !set_table(l, &limits, true)) {
-        return false;
-    } else if (kind == 2 && !set_memory(l, &limits, true)) {
-        return false;
+    } else if (kind == 1) {
+        set_table(l, &limits, true);
+    } else if (kind == 2) {
+        set_memory(l, &limits, true);
     } else if (kind == 3) {
         h->import_globals++;
     }
     const uint8_t head[2] = {kind, limits.page_log2};
-    if (!out_bytes(l, head, 2) || !out_u16(l, type)) {
-        return false;
-    }
+    out_bytes(l, head, 2);
+    out_u16(l, type);
     if (kind == 1 || kind == 2) {
-        if (!out_bytes(l, &limits.min, 4) || !out_bytes(l, &limits.max, 4)) {
-            return false;
-        }
+        out_bytes(l, &limits.min, 4);
+        out_bytes(l, &limits.max, 4);
     }
     next_item(l, ST_IMPORT);
-    return true;
 }
 
 bool object_import(const uint8_t *base, const struct wbi_header *h, uint32_t index, struct wbi_import *import) {
@@ -380,191 +329,156 @@ bool object_import(const uint8_t *base, const struct wbi_header *h, uint32_t ind
     }
 }
 
-static bool global_item(struct wbi_loader *l, struct reader *r) {
+static void global_item(struct wbi_loader *l) {
     struct wbi_header *h = &l->header;
     struct wbi_global g = {0};
-    const uint8_t code = read_u8(r);
-    const uint8_t mutable = read_u8(r);
+    const uint8_t code = read_u8(l);
+    const uint8_t mutable = read_u8(l);
     uint8_t type = 0;
-    if (r->state != READ_OK) {
-        return true;
-    }
-    if (!value_type(l, code, &type)) {
-        return false;
-    }
+    value_type(l, code, &type);
     if (mutable > 1) {
-        return malformed(l, "malformed mutability");
+        malformed(l, "malformed mutability");
     }
-    if (!const_expression(l, r, type, &g)) {
-        return false;
-    }
-    if (r->state != READ_OK) {
-        return true;
-    }
+    const_expression(l, type, &g);
     g.type = (uint8_t)(type | (mutable != 0 ? 0x80u : 0u));
     g.place = h->global_bytes;
     h->global_bytes = (uint16_t)(h->global_bytes + 4 * cells_of(type));
     next_item(l, ST_GLOBAL);
-    return out_patch(l, h->globals + (uint32_t)sizeof g * (h->import_globals + l->item - 1), &g, sizeof g);
+    out_patch(l, h->globals + (uint32_t)sizeof g * (h->import_globals + l->item - 1), &g, sizeof g);
 }
 
-static bool export_kind(struct wbi_loader *l, struct reader *r) {
+static void export_kind(struct wbi_loader *l) {
     const struct wbi_header *h = &l->header;
-    const uint8_t kind = read_u8(r);
-    const uint32_t index = read_u32(r);
+    const uint8_t kind = read_u8(l);
+    const uint32_t index = read_u32(l);
     uint32_t count = 0;
-    if (r->state != READ_OK) {
-        return true;
-    }
     switch (kind) {
     case 0: count = h->func_count; break;
     case 1: count = (h->flags & WBI_HAS_TABLE) != 0; break;
     case 2: count = (h->flags & WBI_HAS_MEMORY) != 0; break;
     case 3: count = h->global_count; break;
-    default: return malformed(l, "malformed export kind");
+    default: malformed(l, "malformed export kind");
     }
     if (index >= count) {
-        return invalid(l, "unknown function, table, memory or global");
+        invalid(l, "unknown function, table, memory or global");
     }
-    if (!out_bytes(l, &kind, 1) || !out_u16(l, index) || !out_flush(l)) {
-        return false;
-    }
+    out_bytes(l, &kind, 1);
+    out_u16(l, index);
+    out_flush(l);
     const uint8_t *at = l->flash.base + h->exports;
     const uint8_t *mine = l->flash.base + l->sub_left;
     while (at < mine) {
         const uint32_t length = object_u16(at);
         if (length == object_u16(mine) && memcmp(at + 2, mine + 2, length) == 0) {
-            return invalid(l, "duplicate export name");
+            invalid(l, "duplicate export name");
         }
         at += 5 + length;
     }
     next_item(l, ST_EXPORT);
-    return true;
 }
 
-static bool begin_segment(struct wbi_loader *l, uint32_t table, uint8_t mode, const struct wbi_global *g, uint32_t count) {
+static void begin_segment(struct wbi_loader *l, uint32_t table, uint8_t mode, const struct wbi_global *g, uint32_t count) {
     const struct wbi_segment s = {mode, g->init, 0, g->low, count};
-    return out_align(l, 4) && out_patch_u32(l, table + 4 * l->item, l->out) && out_bytes(l, &s, sizeof s);
+    out_align(l, 4);
+    out_patch_u32(l, table + 4 * l->item, l->out);
+    out_bytes(l, &s, sizeof s);
 }
 
-static bool element_item(struct wbi_loader *l, struct reader *r) {
+static void element_item(struct wbi_loader *l) {
     struct wbi_global g = {0};
-    const uint32_t flags = read_u32(r);
+    const uint32_t flags = read_u32(l);
     uint8_t kind = 0;
-    if (r->state == READ_OK && flags > 7) {
-        return malformed(l, "malformed elements segment kind");
+    if (flags > 7) {
+        malformed(l, "malformed elements segment kind");
     }
     const bool active = (flags & 1) == 0;
-    const uint32_t table = active && (flags & 2) != 0 ? read_u32(r) : 0;
+    const uint32_t table = active && (flags & 2) != 0 ? read_u32(l) : 0;
     if (active) {
-        if (r->state == READ_OK && ((l->header.flags & WBI_HAS_TABLE) == 0 || table != 0)) {
-            return invalid(l, "unknown table");
+        if (((l->header.flags & WBI_HAS_TABLE) == 0 || table != 0)) {
+            invalid(l, "unknown table");
         }
-        if (!const_expression(l, r, T_I32, &g)) {
-            return false;
-        }
+        const_expression(l, T_I32, &g);
     }
     if ((flags & 3) != 0) {
-        kind = read_u8(r);
-        if (r->state == READ_OK && kind != ((flags & 4) != 0 ? 0x70 : 0)) {
-            return kind == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed element kind");
+        kind = read_u8(l);
+        if (kind != ((flags & 4) != 0 ? 0x70 : 0)) {
+            kind == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed element kind");
         }
     }
-    const uint32_t count = read_u32(r);
-    if (r->state != READ_OK) {
-        return true;
-    }
-    if (!begin_segment(l, l->header.elements, active ? 0 : (flags & 2) != 0 ? 2 : 1, &g, count)) {
-        return false;
-    }
+    const uint32_t count = read_u32(l);
+    begin_segment(l, l->header.elements, active ? 0 : (flags & 2) != 0 ? 2 : 1, &g, count);
     l->elem_flags = (uint8_t)flags;
     l->sub_left = count;
     l->state = ST_ELEMENT_ITEM;
     if (count == 0) {
         next_item(l, ST_ELEMENT);
     }
-    return true;
 }
 
-static bool element_value(struct wbi_loader *l, struct reader *r) {
+static void element_value(struct wbi_loader *l) {
     uint32_t function;
     if ((l->elem_flags & 4) != 0) {
-        const uint8_t opcode = read_u8(r);
-        if (r->state == READ_OK && opcode != 0xd0 && opcode != 0xd2) {
-            return opcode == 0x23 ? refuse(l, WBI_UNSUPPORTED, "reference in a constant expression")
+        const uint8_t opcode = read_u8(l);
+        if (opcode != 0xd0 && opcode != 0xd2) {
+            opcode == 0x23 ? refuse(l, WBI_UNSUPPORTED, "reference in a constant expression")
                                   : invalid(l, "constant expression required");
         }
-        function = opcode == 0xd0 ? (read_u8(r) == 0x70 ? WBI_NONE : WBI_NONE - 1) : read_u32(r);
-        if (read_u8(r) != 0x0b && r->state == READ_OK) {
-            return invalid(l, "constant expression required");
+        function = opcode == 0xd0 ? (read_u8(l) == 0x70 ? WBI_NONE : WBI_NONE - 1) : read_u32(l);
+        if (read_u8(l) != 0x0b) {
+            invalid(l, "constant expression required");
         }
-        if (r->state == READ_OK && opcode == 0xd0 && function != WBI_NONE) {
-            return invalid(l, "type mismatch");
+        if (opcode == 0xd0 && function != WBI_NONE) {
+            invalid(l, "type mismatch");
         }
     } else {
-        function = read_u32(r);
-    }
-    if (r->state != READ_OK) {
-        return true;
+        function = read_u32(l);
     }
     if (function != WBI_NONE && function >= l->header.func_count) {
-        return invalid(l, "unknown function");
+        invalid(l, "unknown function");
     }
-    if (!out_u16(l, function)) {
-        return false;
-    }
+    out_u16(l, function);
     if (--l->sub_left == 0) {
         next_item(l, ST_ELEMENT);
     }
-    return true;
 }
 
-static bool data_item(struct wbi_loader *l, struct reader *r) {
+static void data_item(struct wbi_loader *l) {
     struct wbi_global g = {0};
-    const uint32_t flags = read_u32(r);
-    if (r->state == READ_OK && flags > 2) {
-        return malformed(l, "malformed data segment kind");
+    const uint32_t flags = read_u32(l);
+    if (flags > 2) {
+        malformed(l, "malformed data segment kind");
     }
-    const uint32_t memory = flags == 2 ? read_u32(r) : 0;
+    const uint32_t memory = flags == 2 ? read_u32(l) : 0;
     if (flags != 1) {
-        if (r->state == READ_OK && ((l->header.flags & WBI_HAS_MEMORY) == 0 || memory != 0)) {
-            return invalid(l, "unknown memory");
+        if (((l->header.flags & WBI_HAS_MEMORY) == 0 || memory != 0)) {
+            invalid(l, "unknown memory");
         }
-        if (!const_expression(l, r, T_I32, &g)) {
-            return false;
-        }
+        const_expression(l, T_I32, &g);
     }
-    const uint32_t length = read_u32(r);
-    if (r->state != READ_OK) {
-        return true;
-    }
+    const uint32_t length = read_u32(l);
     l->stream_left = length;
     l->stream_text = false;
     l->stream_next = ST_DATA_BYTES;
     l->state = ST_STREAM;
-    return begin_segment(l, l->header.datas, flags == 1 ? 1 : 0, &g, length);
+    begin_segment(l, l->header.datas, flags == 1 ? 1 : 0, &g, length);
 }
 
-static bool start_item(struct wbi_loader *l, struct reader *r) {
-    const uint32_t function = read_u32(r);
-    if (r->state != READ_OK) {
-        return true;
-    }
+static void start_item(struct wbi_loader *l) {
+    const uint32_t function = read_u32(l);
     if (function >= l->header.func_count) {
-        return invalid(l, "unknown function");
+        invalid(l, "unknown function");
     }
     const uint8_t *type =
         object_type(l->flash.base, &l->header, object_u16(l->flash.base + l->header.func_types + 2 * function));
     if (type[2] != 0 || type[3] != 0) {
-        return invalid(l, "start function");
+        invalid(l, "start function");
     }
     l->header.start = function;
     l->state = ST_ITEM_DONE;
-    return true;
 }
 
 /* Reserves the tables whose length the count of a section gives. */
-bool section_begin(struct wbi_loader *l, uint32_t count) {
+void section_begin(struct wbi_loader *l, uint32_t count) {
     struct wbi_header *h = &l->header;
     static const uint8_t first[] = {0, ST_TYPE, ST_IMPORT, ST_FUNCTION, ST_TABLE, ST_MEMORY, ST_GLOBAL, ST_EXPORT,
                                     0, ST_ELEMENT, ST_BODY, ST_DATA};
@@ -572,189 +486,168 @@ bool section_begin(struct wbi_loader *l, uint32_t count) {
     l->item = 0;
     l->state = count == 0 ? ST_ITEM_DONE : first[l->section];
     if (count > l->size_left) {
-        return malformed(l, "length out of bounds");
+        malformed(l, "length out of bounds");
     }
     if (count > max_index) {
-        return refuse(l, WBI_LIMIT, "too many entries in a section");
+        refuse(l, WBI_LIMIT, "too many entries in a section");
     }
-    if (!out_align(l, 4)) {
-        return false;
-    }
+    out_align(l, 4);
     switch (l->section) {
     case SECTION_TYPE:
         h->types = l->out;
         h->type_count = (uint16_t)count;
-        return out_reserve(l, 4 * count);
+        out_reserve(l, 4 * count);
+        return;
     case SECTION_IMPORT:
         h->imports = l->out;
         h->import_count = (uint16_t)count;
-        return true;
-    case SECTION_FUNCTION: return make_functions(l, count);
+        return;
+    case SECTION_FUNCTION: make_functions(l, count); return;
     case SECTION_TABLE:
     case SECTION_MEMORY:
         if (count > 1) {
-            return refuse(l, WBI_UNSUPPORTED, l->section == SECTION_TABLE ? "multiple tables" : "multiple memories");
+            refuse(l, WBI_UNSUPPORTED, l->section == SECTION_TABLE ? "multiple tables" : "multiple memories");
         }
-        return true;
-    case SECTION_GLOBAL: return make_globals(l, count);
+        return;
+    case SECTION_GLOBAL: make_globals(l, count); return;
     case SECTION_EXPORT:
         h->exports = l->out;
         h->export_count = (uint16_t)count;
-        return true;
+        return;
     case SECTION_ELEMENT:
         h->elements = l->out;
         h->element_count = (uint16_t)count;
-        return out_reserve(l, 4 * count);
+        out_reserve(l, 4 * count);
+        return;
     case SECTION_CODE:
         if (count != (uint32_t)(h->func_count - h->import_funcs)) {
-            return malformed(l, "function and code section have inconsistent lengths");
+            malformed(l, "function and code section have inconsistent lengths");
         }
-        return true;
+        return;
     default:
         h->datas = l->out;
         h->data_count = (uint16_t)count;
-        return out_reserve(l, 4 * count);
+        out_reserve(l, 4 * count);
+        return;
     }
 }
 
-static bool body_item(struct wbi_loader *l, struct reader *r) {
-    const uint8_t *start = r->at;
+static void body_item(struct wbi_loader *l) {
+    const uint8_t *start = l->at;
     const uint8_t state = l->state;
     if (state == ST_BODY) {
-        const uint32_t size = read_u32(r);
-        const uint8_t *inside = r->at;
-        const uint32_t groups = read_u32(r);
-        if (r->state != READ_OK) {
-            return true;
-        }
+        const uint32_t size = read_u32(l);
+        const uint8_t *inside = l->at;
+        const uint32_t groups = read_u32(l);
         l->body.start = l->pos + (uint32_t)(inside - start);
         l->body.end = l->body.start + size;
-        if (size > l->size_left || (uint32_t)(r->at - inside) > size) {
-            return malformed(l, "unexpected end of section or function");
+        if (size > l->size_left || (uint32_t)(l->at - inside) > size) {
+            malformed(l, "unexpected end of section or function");
         }
         l->sub_left = groups;
-        if (!body_begin(l, size)) {
-            return false;
-        }
+        body_begin(l, size);
         l->state = ST_LOCALS;
-        return groups != 0 || body_start(l);
+        if (groups == 0) {
+            body_start(l);
+        }
+        return;
     }
-    bool limited = false;
-    if ((uint32_t)(r->end - r->at) > l->body.end - l->pos) {
-        r->end = r->at + (l->body.end - l->pos);
-        limited = true;
+    if ((uint32_t)(l->end - l->at) > l->body.end - l->pos) {
+        l->end = l->at + (l->body.end - l->pos);
+        l->limited = true;
     }
     if (state == ST_LOCALS) {
-        const uint32_t count = read_u32(r);
-        const uint8_t code = read_u8(r);
+        const uint32_t count = read_u32(l);
+        const uint8_t code = read_u8(l);
         uint8_t type;
-        if (r->state == READ_OK) {
-            if (!value_type(l, code, &type) || !body_locals(l, count, type)) {
-                return false;
-            }
-            l->sub_left--;
-            if (l->sub_left == 0 && !body_start(l)) {
-                return false;
-            }
+        value_type(l, code, &type);
+        body_locals(l, count, type);
+        l->sub_left--;
+        if (l->sub_left == 0) {
+            body_start(l);
         }
     } else if (state == ST_TABLE_ENTRIES) {
-        const uint32_t depth = read_u32(r);
-        if (r->state == READ_OK && !body_table_entry(l, depth)) {
-            return false;
-        }
+        const uint32_t depth = read_u32(l);
+        body_table_entry(l, depth);
     } else {
-        if (!body_instruction(l, r)) {
-            return false;
-        }
-        if (r->state == READ_OK && l->body.labels == 0) {
-            if (l->pos + (uint32_t)(r->at - start) != l->body.end) {
-                return malformed(l, "END opcode expected");
+        body_instruction(l);
+        if (l->body.labels == 0) {
+            if (l->pos + (uint32_t)(l->at - start) != l->body.end) {
+                malformed(l, "END opcode expected");
             }
             l->bodies++;
             next_item(l, ST_BODY);
         }
     }
-    if (r->state == READ_SHORT && limited) {
-        return malformed(l, "unexpected end of section or function");
-    }
-    return true;
 }
 
-bool section_item(struct wbi_loader *l, struct reader *r) {
+void section_item(struct wbi_loader *l) {
     struct limits limits;
     switch (l->state) {
     case ST_COUNT: {
-        const uint8_t *start = r->at;
-        const uint32_t count = read_u32(r);
+        const uint8_t *start = l->at;
+        const uint32_t count = read_u32(l);
         (void)start;
-        return r->state != READ_OK || section_begin(l, count);
+        section_begin(l, count);
+        return;
     }
     case ST_TYPE:
-    case ST_TYPE_RESULTS: return type_item(l, r);
+    case ST_TYPE_RESULTS: type_item(l); return;
     case ST_TYPE_PARAM:
-    case ST_TYPE_RESULT: return type_value(l, r);
-    case ST_IMPORT: return begin_name(l, r, ST_IMPORT_FIELD);
-    case ST_IMPORT_FIELD: return begin_name(l, r, ST_IMPORT_KIND);
-    case ST_IMPORT_KIND: return import_kind(l, r);
+    case ST_TYPE_RESULT: type_value(l); return;
+    case ST_IMPORT: begin_name(l, ST_IMPORT_FIELD); return;
+    case ST_IMPORT_FIELD: begin_name(l, ST_IMPORT_KIND); return;
+    case ST_IMPORT_KIND: import_kind(l); return;
     case ST_FUNCTION: {
-        const uint32_t type = read_u32(r);
-        if (r->state != READ_OK) {
-            return true;
-        }
+        const uint32_t type = read_u32(l);
         if (type >= l->header.type_count) {
-            return invalid(l, "unknown type");
+            invalid(l, "unknown type");
         }
         next_item(l, ST_FUNCTION);
-        return out_patch_u16(l, l->header.func_types + 2 * (l->header.import_funcs + l->item - 1), type);
+        out_patch_u16(l, l->header.func_types + 2 * (l->header.import_funcs + l->item - 1), type);
+        return;
     }
     case ST_TABLE: {
-        const uint8_t element = read_u8(r);
-        if (r->state == READ_OK && element != 0x70) {
-            return element == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed reference type");
+        const uint8_t element = read_u8(l);
+        if (element != 0x70) {
+            element == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed reference type");
         }
-        if (!read_limits(l, r, false, &limits)) {
-            return false;
-        }
-        if (r->state == READ_OK) {
-            next_item(l, ST_TABLE);
-            return set_table(l, &limits, false);
-        }
-        return true;
+        read_limits(l, false, &limits);
+        next_item(l, ST_TABLE);
+        set_table(l, &limits, false);
+        return;
+        return;
     }
     case ST_MEMORY:
-        if (!read_limits(l, r, true, &limits)) {
-            return false;
-        }
-        if (r->state == READ_OK) {
-            next_item(l, ST_MEMORY);
-            return set_memory(l, &limits, false);
-        }
-        return true;
-    case ST_GLOBAL: return global_item(l, r);
+        read_limits(l, true, &limits);
+        next_item(l, ST_MEMORY);
+        set_memory(l, &limits, false);
+        return;
+        return;
+    case ST_GLOBAL: global_item(l); return;
     case ST_EXPORT:
         l->sub_left = l->out;
-        return begin_name(l, r, ST_EXPORT_KIND);
-    case ST_EXPORT_KIND: return export_kind(l, r);
-    case ST_START: return start_item(l, r);
-    case ST_ELEMENT: return element_item(l, r);
-    case ST_ELEMENT_ITEM: return element_value(l, r);
+        begin_name(l, ST_EXPORT_KIND);
+        return;
+    case ST_EXPORT_KIND: export_kind(l); return;
+    case ST_START: start_item(l); return;
+    case ST_ELEMENT: element_item(l); return;
+    case ST_ELEMENT_ITEM: element_value(l); return;
     case ST_DATA_COUNT: {
-        const uint32_t count = read_u32(r);
-        if (r->state == READ_OK) {
-            if (count > max_index) {
-                return refuse(l, WBI_LIMIT, "too many entries in a section");
-            }
-            l->has_data_count = true;
-            l->data_count = (uint16_t)count;
-            l->state = ST_ITEM_DONE;
+        const uint32_t count = read_u32(l);
+        if (count > max_index) {
+            refuse(l, WBI_LIMIT, "too many entries in a section");
         }
-        return true;
+        l->has_data_count = true;
+        l->data_count = (uint16_t)count;
+        l->state = ST_ITEM_DONE;
+        return;
     }
-    case ST_DATA: return data_item(l, r);
+    case ST_DATA: data_item(l); return;
     case ST_DATA_BYTES: {
         next_item(l, ST_DATA);
-        return true;
+        return;
     }
-    default: return body_item(l, r);
+    default: body_item(l); return;
     }
 }

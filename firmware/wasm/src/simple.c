@@ -106,7 +106,7 @@ static bool constant_right(struct value *a, struct value *b, uint32_t *number, b
     return true;
 }
 
-static bool binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct value *b) {
+static void binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct value *b) {
     const bool compare = op >= OP_EQ_SSS;
     uint32_t number = compare ? (op - OP_EQ_SSS) / 10 : 0;
     const bool commutes = (compare && number < 2) || op == OP_ADD_SSS || op == OP_MUL_SSS || op == OP_AND_SSS ||
@@ -119,8 +119,8 @@ static bool binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct 
     if (compare) {
         op = OP_EQ_SSS + 10 * number;
     }
-    if (a->op.where == IN_CONST && !to_cell(l, a, &left)) {
-        return false;
+    if (a->op.where == IN_CONST) {
+        left = to_cell(l, a);
     }
     if (b->op.where == IN_CONST) {
         form = in_acc(l, a) ? FORM_AI : FORM_SI;
@@ -131,10 +131,13 @@ static bool binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct 
     if (form != FORM_SS && form != FORM_SI) {
         keep_in_acc(l);
     }
-    if ((form != FORM_AS && form != FORM_AI && !to_cell(l, a, &left)) ||
-        ((form == FORM_SS || form == FORM_AS) && !to_cell(l, b, &right)) || !emit(l, op + form)) {
-        return false;
+    if (form != FORM_AS && form != FORM_AI) {
+        left = to_cell(l, a);
     }
+    if ((form == FORM_SS || form == FORM_AS)) {
+        right = to_cell(l, b);
+    }
+    emit(l, op + form);
     emit_dst(l, dst, 5);
     if (form != FORM_AS && form != FORM_AI) {
         emit_field(l, left);
@@ -142,10 +145,10 @@ static bool binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct 
     if (form != FORM_SA) {
         emit_field(l, right);
     }
-    return push(l, T_I32);
+    push(l, T_I32);
 }
 
-static bool binary64(struct wbi_loader *l, uint32_t op, struct value *a, struct value *b, uint8_t result) {
+static void binary64(struct wbi_loader *l, uint32_t op, struct value *a, struct value *b, uint8_t result) {
     const bool compare = op >= OP_EQ64_SSS;
     uint32_t number = compare ? (op - OP_EQ64_SSS) / 4 : 0;
     const bool commutes = (compare && number < 2) || op == OP_ADD64_SS || op == OP_MUL64_SS || op == OP_AND64_SS ||
@@ -161,23 +164,27 @@ static bool binary64(struct wbi_loader *l, uint32_t op, struct value *a, struct 
     if (immediate) {
         right = b->op.value;
     }
-    if (!to_cell(l, a, &left) || (!immediate && !to_cell(l, b, &right)) || !emit(l, op + (immediate ? 1 : 0))) {
-        return false;
+    left = to_cell(l, a);
+    if (!immediate) {
+        right = to_cell(l, b);
     }
+    emit(l, op + (immediate ? 1 : 0));
     emit_dst(l, dst, compare ? 2 : 0);
     emit_field(l, left);
     emit_field(l, right);
-    return push(l, result);
+    push(l, result);
 }
 
-static bool general(struct wbi_loader *l, const struct rule *rule, struct value *a, struct value *b, uint8_t result) {
+static void general(struct wbi_loader *l, const struct rule *rule, struct value *a, struct value *b, uint8_t result) {
     const bool two = b != NULL;
     const uint16_t dst = top_cell(l);
     uint16_t left = 0;
     uint16_t right = 0;
-    if (!to_cell(l, a, &left) || (two && !to_cell(l, b, &right)) || !emit(l, rule->op & 0x3ffu)) {
-        return false;
+    left = to_cell(l, a);
+    if (two) {
+        right = to_cell(l, b);
     }
+    emit(l, rule->op & 0x3ffu);
     emit_dst(l, dst, rule->cls == C_CMPF ? 1 : 0);
     emit_field(l, left);
     if (two) {
@@ -189,10 +196,10 @@ static bool general(struct wbi_loader *l, const struct rule *rule, struct value 
     if (rule->cls == C_TRAP_ONE || rule->cls == C_TRAP_TWO) {
         emit_where(l);
     }
-    return push(l, result);
+    push(l, result);
 }
 
-static bool apply(struct wbi_loader *l, const struct rule *found) {
+static void apply(struct wbi_loader *l, const struct rule *found) {
     struct rule rule = *found;
     const uint8_t result = (rule.types >> 4) & 3;
     const uint32_t op = rule.op & 0x3ffu;
@@ -201,31 +208,32 @@ static bool apply(struct wbi_loader *l, const struct rule *found) {
     const bool two = rule.cls == C_BIN32 || rule.cls == C_SWAP32 || rule.cls == C_BIN64 || rule.cls == C_CMP64 ||
                      rule.cls == C_SWAP64 || rule.cls == C_TWO || rule.cls == C_TWO_KIND || rule.cls == C_TRAP_TWO ||
                      rule.cls == C_CMPF || rule.cls == C_SWAPF;
-    if ((two && !pop(l, (rule.types >> 2) & 3, &b)) || !pop(l, rule.types & 3, &a)) {
-        return false;
+    if (two) {
+        pop(l, (rule.types >> 2) & 3, &b);
     }
+    pop(l, rule.types & 3, &a);
     switch (rule.cls) {
     case C_BIN32:
-    case C_EQZ32: return binary32(l, op, &a, &b);
-    case C_SWAP32: return binary32(l, op, &b, &a);
+    case C_EQZ32: binary32(l, op, &a, &b); return;
+    case C_SWAP32: binary32(l, op, &b, &a); return;
     case C_BIN64:
     case C_CMP64:
-    case C_EQZ64: return binary64(l, op, &a, &b, result);
-    case C_SWAP64: return binary64(l, op, &b, &a, result);
+    case C_EQZ64: binary64(l, op, &a, &b, result); return;
+    case C_SWAP64: binary64(l, op, &b, &a, result); return;
     case C_SWAPF:
         rule.cls = C_CMPF;
-        return general(l, &rule, &b, &a, result);
-    case C_SAME: return push_in(l, result, a.op.where, a.op.value);
+        general(l, &rule, &b, &a, result);
+        return;
+    case C_SAME: push_in(l, result, a.op.where, a.op.value); return;
     case C_WRAP: /* the low word lies first */
-        return emit_flush(l) && push_in(l, result, a.op.where, a.op.value);
-    default: return general(l, &rule, &a, two ? &b : NULL, result);
+        emit_flush(l);
+        push_in(l, result, a.op.where, a.op.value);
+        return;
+    default: general(l, &rule, &a, two ? &b : NULL, result); return;
     }
 }
 
-bool simple_instruction(struct wbi_loader *l, uint8_t opcode, bool *known) {
-    *known = opcode >= 0x45 && opcode <= 0xc4;
-    return !*known || apply(l, &rules[opcode - 0x45]);
-}
+void simple_instruction(struct wbi_loader *l, uint8_t opcode) { apply(l, &rules[opcode - 0x45]); }
 
 struct access {
     uint8_t type, bytes_log2;
@@ -243,17 +251,16 @@ static const struct access accesses[] = {
 };
 
 /* Makes sure that offset plus width fit the memory's least size, which the loop relies on; else computes the address. */
-static bool near_address(struct wbi_loader *l, struct value *address, uint32_t offset, uint32_t bytes, uint32_t *end) {
+static void near_address(struct wbi_loader *l, struct value *address, uint32_t offset, uint32_t bytes, uint32_t *end) {
     const uint64_t least = (uint64_t)l->header.memory_min << l->header.page_log2;
     uint16_t cell;
     *end = bytes;
     if ((uint64_t)offset + bytes <= least && offset + bytes <= 0xffff) {
         *end = offset + bytes;
-        return true;
+        return;
     }
-    if (!to_cell(l, address, &cell) || !emit(l, OP_ADDRESS_S)) {
-        return false;
-    }
+    cell = to_cell(l, address);
+    emit(l, OP_ADDRESS_S);
     emit_dst(l, address->own, 1);
     emit_field(l, cell);
     emit_field(l, offset);
@@ -261,31 +268,27 @@ static bool near_address(struct wbi_loader *l, struct value *address, uint32_t o
     emit_field(l, bytes);
     emit_where(l);
     address->op.where = IN_CELL;
-    return true;
 }
 
-static bool load(struct wbi_loader *l, const struct access *access, uint32_t offset) {
+static void load(struct wbi_loader *l, const struct access *access, uint32_t offset) {
     const uint32_t op = access->op & 0x3ffu;
     struct value address;
     uint32_t end;
     uint16_t cell = 0;
-    if (!pop(l, T_I32, &address) || !near_address(l, &address, offset, 1u << access->bytes_log2, &end)) {
-        return false;
-    }
+    pop(l, T_I32, &address);
+    near_address(l, &address, offset, 1u << access->bytes_log2, &end);
     const uint16_t dst = top_cell(l);
     const bool short_result = op < OP_STORE32_SS;
-    if (address.op.where == IN_CONST && !to_cell(l, &address, &cell)) {
-        return false;
+    if (address.op.where == IN_CONST) {
+        cell = to_cell(l, &address);
     }
     const bool acc = short_result && in_acc(l, &address);
     if (acc) {
         keep_in_acc(l);
-    } else if (!to_cell(l, &address, &cell)) {
-        return false;
+    } else {
+        cell = to_cell(l, &address);
     }
-    if (!emit(l, op + (acc ? 1 : 0))) {
-        return false;
-    }
+    emit(l, op + (acc ? 1 : 0));
     emit_dst(l, dst, short_result ? 2 : 0);
     if (!acc) {
         emit_field(l, cell);
@@ -295,40 +298,39 @@ static bool load(struct wbi_loader *l, const struct access *access, uint32_t off
         emit_field(l, (uint32_t)access->op >> 10);
     }
     emit_where(l);
-    return push(l, access->type);
+    push(l, access->type);
 }
 
-static bool store(struct wbi_loader *l, const struct access *access, uint32_t offset) {
+static void store(struct wbi_loader *l, const struct access *access, uint32_t offset) {
     struct value address;
     struct value data;
     uint32_t end;
     uint16_t address_cell = 0;
     uint16_t data_cell = 0;
     uint32_t form = 0;
-    if (!pop(l, access->type, &data) || !pop(l, T_I32, &address) ||
-        !near_address(l, &address, offset, 1u << access->bytes_log2, &end) ||
-        (address.op.where == IN_CONST && !to_cell(l, &address, &address_cell))) {
-        return false;
+    pop(l, access->type, &data);
+    pop(l, T_I32, &address);
+    near_address(l, &address, offset, 1u << access->bytes_log2, &end);
+    if (address.op.where == IN_CONST) {
+        address_cell = to_cell(l, &address);
     }
     const bool narrow = access->op != OP_STORE64;
     if (narrow && in_acc(l, &address) && data.op.where != IN_CONST) {
         form = 2;
         keep_in_acc(l);
-    } else if (!to_cell(l, &address, &address_cell)) {
-        return false;
+    } else {
+        address_cell = to_cell(l, &address);
     }
-    if (form == 0 && data.op.where == IN_CONST && !to_cell(l, &data, &data_cell)) {
-        return false;
+    if (form == 0 && data.op.where == IN_CONST) {
+        data_cell = to_cell(l, &data);
     }
     if (form == 0 && narrow && in_acc(l, &data)) {
         form = 1;
         keep_in_acc(l);
-    } else if (!to_cell(l, &data, &data_cell)) {
-        return false;
+    } else {
+        data_cell = to_cell(l, &data);
     }
-    if (!emit(l, access->op + form)) {
-        return false;
-    }
+    emit(l, access->op + form);
     if (form != 2) {
         emit_field(l, address_cell);
     }
@@ -337,117 +339,102 @@ static bool store(struct wbi_loader *l, const struct access *access, uint32_t of
     }
     emit_field(l, end);
     emit_where(l);
-    return true;
 }
 
-bool memory_access(struct wbi_loader *l, uint8_t opcode, struct reader *r) {
+void memory_access(struct wbi_loader *l, uint8_t opcode) {
     const struct access *access = &accesses[opcode - 0x28];
-    const uint32_t align = read_u32(r);
-    const uint32_t offset = read_u32(r);
-    if (r->state != READ_OK) {
-        return true;
-    }
+    const uint32_t align = read_u32(l);
+    const uint32_t offset = read_u32(l);
     if (align >= 32) {
-        return malformed(l, "malformed memop flags");
+        malformed(l, "malformed memop flags");
     }
     if ((l->header.flags & WBI_HAS_MEMORY) == 0) {
-        return invalid(l, "unknown memory");
+        invalid(l, "unknown memory");
     }
     if (align > access->bytes_log2) {
-        return invalid(l, "alignment must not be larger than natural");
+        invalid(l, "alignment must not be larger than natural");
     }
-    return opcode < 0x36 ? load(l, access, offset) : store(l, access, offset);
+    if (opcode < 0x36) {
+        load(l, access, offset);
+    } else {
+        store(l, access, offset);
+    }
 }
 
-static bool truncate_saturating(struct wbi_loader *l, uint32_t number) {
+static void truncate_saturating(struct wbi_loader *l, uint32_t number) {
     const uint8_t from = (number & 2) != 0 ? T_F64 : T_F32;
     const bool wide = (number & 4) != 0;
     const uint32_t kind = number | TRUNC_SATURATE;
     const struct rule rule = R(C_TRAP_ONE, from, from, wide ? T_I64 : T_I32, wide ? OP_TRUNC64 : OP_TRUNC32, kind);
-    return apply(l, &rule);
+    apply(l, &rule);
 }
 
-static bool bulk(struct wbi_loader *l, uint32_t op, uint32_t kind, uint32_t segment) {
+static void bulk(struct wbi_loader *l, uint32_t op, uint32_t kind, uint32_t segment) {
     struct value v[3];
     uint16_t cell[3];
     for (uint32_t i = 3; i-- > 0;) {
-        if (!pop(l, T_I32, &v[i])) {
-            return false;
-        }
+        pop(l, T_I32, &v[i]);
     }
     for (uint32_t i = 0; i < 3; i++) {
-        if (!to_cell(l, &v[i], &cell[i])) {
-            return false;
-        }
+        cell[i] = to_cell(l, &v[i]);
     }
-    if (!emit(l, op)) {
-        return false;
-    }
+    emit(l, op);
     for (uint32_t i = 0; i < 3; i++) {
         emit_field(l, cell[i]);
     }
     emit_field(l, kind);
     emit_field(l, segment);
     emit_where(l);
-    return true;
 }
 
-bool prefixed_instruction(struct wbi_loader *l, struct reader *r, const uint8_t *start) {
+void prefixed_instruction(struct wbi_loader *l) {
     const struct wbi_header *h = &l->header;
-    const uint32_t number = read_u32(r);
+    const uint32_t number = read_u32(l);
     uint32_t first = 0;
     uint32_t second = 0;
-    (void)start;
-    if (r->state != READ_OK) {
-        return true;
-    }
     if (number < 8) {
-        return truncate_saturating(l, number);
+        truncate_saturating(l, number);
+        return;
     }
     if (number > 14) {
-        return number <= 17 ? refuse(l, WBI_UNSUPPORTED, "reference types") : malformed(l, "illegal opcode");
+        number <= 17 ? refuse(l, WBI_UNSUPPORTED, "reference types") : malformed(l, "illegal opcode");
     }
-    first = number == 10 ? read_u8(r) : number == 11 ? read_u8(r) : read_u32(r);
+    first = number == 10 ? read_u8(l) : number == 11 ? read_u8(l) : read_u32(l);
     if (number == 8 || number == 10) {
-        second = read_u8(r);
+        second = read_u8(l);
     } else if (number == 12 || number == 14) {
-        second = read_u32(r);
-    }
-    if (r->state != READ_OK) {
-        return true;
+        second = read_u32(l);
     }
     const bool on_memory = number == 8 || number == 10 || number == 11;
     const bool on_table = number == 12 || number == 14;
     const bool indices = number == 8 ? second != 0 : number == 12 ? second != 0 : number == 9 || number == 13 ? false
                                                                                   : (first | second) != 0;
     if ((on_memory && ((h->flags & WBI_HAS_MEMORY) == 0 || indices))) {
-        return invalid(l, "unknown memory");
+        invalid(l, "unknown memory");
     }
     if (on_table && ((h->flags & WBI_HAS_TABLE) == 0 || indices)) {
-        return invalid(l, "unknown table");
+        invalid(l, "unknown table");
     }
     if (number == 8 || number == 9) {
         if (!l->has_data_count) {
-            return malformed(l, "data count section required");
+            malformed(l, "data count section required");
         }
         if (first >= l->data_count) {
-            return invalid(l, "unknown data segment");
+            invalid(l, "unknown data segment");
         }
     }
     if ((number == 12 || number == 13) && first >= h->element_count) {
-        return invalid(l, "unknown elem segment");
+        invalid(l, "unknown elem segment");
     }
     switch (number) {
-    case 8: return bulk(l, OP_MEMORY_BULK, BULK_INIT, first);
-    case 10: return bulk(l, OP_MEMORY_BULK, BULK_COPY, 0);
-    case 11: return bulk(l, OP_MEMORY_BULK, BULK_FILL, 0);
-    case 12: return bulk(l, OP_TABLE_BULK, BULK_INIT, first);
-    case 14: return bulk(l, OP_TABLE_BULK, BULK_COPY, 0);
+    case 8: bulk(l, OP_MEMORY_BULK, BULK_INIT, first); return;
+    case 10: bulk(l, OP_MEMORY_BULK, BULK_COPY, 0); return;
+    case 11: bulk(l, OP_MEMORY_BULK, BULK_FILL, 0); return;
+    case 12: bulk(l, OP_TABLE_BULK, BULK_INIT, first); return;
+    case 14: bulk(l, OP_TABLE_BULK, BULK_COPY, 0); return;
     default:
-        if (!emit(l, OP_DROP_SEGMENT)) {
-            return false;
-        }
+        emit(l, OP_DROP_SEGMENT);
         emit_field(l, number == 9 ? h->element_count + first : first);
-        return true;
+        return;
     }
 }
