@@ -662,8 +662,8 @@ static void global(struct wbi_loader *l, uint8_t opcode, uint32_t index) {
     const bool imported = g->init == WBI_INIT_IMPORTED;
     if (opcode == 0x23) {
         const uint16_t dst = top_cell(l);
-        emit(l, imported ? OP_IGGET : wide ? OP_GGET64 : OP_GGET32_S);
-        emit_dst(l, dst, imported || wide ? 0 : 1);
+        emit(l, imported ? OP_IGGET : wide ? OP_GGET64 : OP_GGET32);
+        emit_dst(l, dst, imported || wide ? 0 : ACC_ONLY);
     } else {
         if ((g->type & 0x80) == 0) {
             invalid(l, "global is immutable");

@@ -15,18 +15,23 @@ static void put(struct wbi_loader *l, const uint16_t *halves, uint32_t count) {
 
 void emit_flush(struct wbi_loader *l) {
     struct wbi_instruction *p = &l->body.pending;
-    uint16_t halves[9];
+    uint16_t halves[10];
     uint32_t count = 0;
     if (!p->valid) {
         return;
     }
     p->valid = false;
     halves[count++] = (uint16_t)(p->op * 4u);
-    if (p->has_dst) {
+    const bool put_after = p->has_dst && p->acc_delta == ACC_ONLY;
+    if (p->has_dst && !put_after) {
         halves[count++] = p->dst;
     }
     for (uint32_t i = 0; i < p->fields; i++) {
         halves[count++] = p->field[i];
+    }
+    if (put_after) {
+        halves[count++] = OP_PUT * 4;
+        halves[count++] = p->dst;
     }
     put(l, halves, count);
 }
@@ -87,7 +92,7 @@ bool in_acc(const struct wbi_loader *l, const struct value *v) {
 
 void keep_in_acc(struct wbi_loader *l) {
     struct wbi_instruction *p = &l->body.pending;
-    p->op = (uint16_t)(p->op + p->acc_delta);
+    p->op = (uint16_t)(p->op + (p->acc_delta == ACC_ONLY ? 0 : p->acc_delta));
     p->has_dst = false;
     p->acc_delta = 0;
 }
@@ -183,9 +188,9 @@ void branch_resolve(struct wbi_loader *l, uint32_t chain) {
 void compare_branch(struct wbi_loader *l, struct value *condition, bool when) {
     struct wbi_instruction *p = &l->body.pending;
     uint16_t cell = 0;
-    if (in_acc(l, condition) && p->op >= OP_EQ_SSS && p->op < OP_GE_U_SSS + 10) {
-        const uint32_t number = (p->op - OP_EQ_SSS) / 10u ^ (when ? 0u : 1u);
-        const uint32_t form = (p->op - OP_EQ_SSS) % 10u;
+    if (in_acc(l, condition) && p->op >= OP_EQ_SS && p->op < OP_GE_U_SS + 5) {
+        const uint32_t number = (p->op - OP_EQ_SS) / 5u ^ (when ? 0u : 1u);
+        const uint32_t form = (p->op - OP_EQ_SS) % 5u;
         const struct wbi_instruction compare = *p;
         p->valid = false;
         if (number < 2 && (form == FORM_SI || form == FORM_AI) && compare.field[compare.fields - 1] == 0) {

@@ -25,16 +25,6 @@ static inline void write_wide(uint32_t *cell, uint64_t value) {
     cell[0] = (uint32_t)value;
     cell[1] = (uint32_t)(value >> 32);
 }
-static inline float as_float(uint32_t bits) {
-    float value;
-    __builtin_memcpy(&value, &bits, 4);
-    return value;
-}
-static inline uint32_t float_bits(float value) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, 4);
-    return bits;
-}
 static inline double as_double(uint64_t bits) {
     double value;
     __builtin_memcpy(&value, &bits, 8);
@@ -45,6 +35,24 @@ static inline uint64_t double_bits(double value) {
     __builtin_memcpy(&bits, &value, 8);
     return bits;
 }
+#if defined(__riscv) && !defined(__riscv_flen)
+/* No library for single precision: 53 bits hold a result of 24 well enough to round it a second time. */
+typedef double single;
+static inline single as_float(uint32_t bits) { return as_double(float_promote(bits)); }
+static inline uint32_t float_bits(single value) { return float_demote(double_bits(value)); }
+#else
+typedef float single;
+static inline single as_float(uint32_t bits) {
+    single value;
+    __builtin_memcpy(&value, &bits, 4);
+    return value;
+}
+static inline uint32_t float_bits(single value) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &value, 4);
+    return bits;
+}
+#endif
 
 #define BIN32(N, E) \
     N##_SSS: { const uint32_t a = CELL(2), b = CELL(3); CELL(1) = (uint32_t)(E); NEXT(4); } \
@@ -58,6 +66,13 @@ static inline uint64_t double_bits(double value) {
     N##_AAI: { const uint32_t a = acc, b = IMM(1); acc = (uint32_t)(E); NEXT(2); } \
     N##_ASA: { const uint32_t a = CELL(1), b = acc; acc = (uint32_t)(E); NEXT(2); }
 
+#define ACC32(N, E) \
+    N##_SS: { const uint32_t a = CELL(1), b = CELL(2); acc = (uint32_t)(E); NEXT(3); } \
+    N##_SI: { const uint32_t a = CELL(1), b = IMM(2); acc = (uint32_t)(E); NEXT(3); } \
+    N##_AS: { const uint32_t a = acc, b = CELL(1); acc = (uint32_t)(E); NEXT(2); } \
+    N##_AI: { const uint32_t a = acc, b = IMM(1); acc = (uint32_t)(E); NEXT(2); } \
+    N##_SA: { const uint32_t a = CELL(1), b = acc; acc = (uint32_t)(E); NEXT(2); }
+
 #define BRANCH32(N, E) \
     N##_SS: { const uint32_t a = CELL(3), b = CELL(4); if (E) TAKE(); NEXT(5); } \
     N##_SI: { const uint32_t a = CELL(3), b = IMM(4); if (E) TAKE(); NEXT(5); } \
@@ -68,23 +83,18 @@ static inline uint64_t double_bits(double value) {
 #define BIN64(N, E) \
     N##_SS: { const uint64_t a = WIDE(2), b = WIDE(3); SET_WIDE(1, (E)); NEXT(4); } \
     N##_SI: { const uint64_t a = WIDE(2), b = (uint64_t)(int64_t)(int16_t)at[3]; SET_WIDE(1, (E)); NEXT(4); }
+#define PAIR64(N, E) N: { const uint64_t a = WIDE(2), b = WIDE(3); SET_WIDE(1, (E)); NEXT(4); }
 #define CMP64(N, E) \
-    N##_SSS: { const uint64_t a = WIDE(2), b = WIDE(3); CELL(1) = (E); NEXT(4); } \
-    N##_SSI: { const uint64_t a = WIDE(2), b = (uint64_t)(int64_t)(int16_t)at[3]; CELL(1) = (E); NEXT(4); } \
-    N##_ASS: { const uint64_t a = WIDE(1), b = WIDE(2); acc = (E); NEXT(3); } \
-    N##_ASI: { const uint64_t a = WIDE(1), b = (uint64_t)(int64_t)(int16_t)at[2]; acc = (E); NEXT(3); }
-#define CMPF32(N, E) \
-    N##_S: { const float a = as_float(CELL(2)), b = as_float(CELL(3)); CELL(1) = (E); NEXT(4); } \
-    N##_A: { const float a = as_float(CELL(1)), b = as_float(CELL(2)); acc = (E); NEXT(3); }
-#define CMPF64(N, E) \
-    N##_S: { const double a = as_double(WIDE(2)), b = as_double(WIDE(3)); CELL(1) = (E); NEXT(4); } \
-    N##_A: { const double a = as_double(WIDE(1)), b = as_double(WIDE(2)); acc = (E); NEXT(3); }
-#define F32_OP(N, E) N: { const float a = as_float(CELL(2)), b = as_float(CELL(3)); CELL(1) = float_bits(E); NEXT(4); }
+    N##_SS: { const uint64_t a = WIDE(1), b = WIDE(2); acc = (E); NEXT(3); } \
+    N##_SI: { const uint64_t a = WIDE(1), b = (uint64_t)(int64_t)(int16_t)at[2]; acc = (E); NEXT(3); }
+#define CMPF32(N, E) N: { const single a = as_float(CELL(1)), b = as_float(CELL(2)); acc = (E); NEXT(3); }
+#define CMPF64(N, E) N: { const double a = as_double(WIDE(1)), b = as_double(WIDE(2)); acc = (E); NEXT(3); }
+#define F32_OP(N, E) N: { const single a = as_float(CELL(2)), b = as_float(CELL(3)); CELL(1) = float_bits(E); NEXT(4); }
 #define F64_OP(N, E) N: { const double a = as_double(WIDE(2)), b = as_double(WIDE(3)); SET_WIDE(1, double_bits(E)); NEXT(4); }
 
 /* The translator only lets through accesses whose end fits the least memory, so the subtraction cannot wrap. */
 #define GUEST(address, reach, w) \
-    if (__builtin_expect((address) > bytes - (reach), 0)) TRAP(WBI_TRAP_MEMORY, w)
+    if (__builtin_expect((address) > bytes - (reach), 0)) goto trap_memory_##w
 #define LOAD(N, WIDTH, E) \
     N##_SS: { const uint32_t a = CELL(2), reach = at[3]; GUEST(a, reach, 4); \
               const uint8_t *p = memory + a + reach - (WIDTH); CELL(1) = (uint32_t)(E); NEXT(5); } \
@@ -94,6 +104,11 @@ static inline uint64_t double_bits(double value) {
               const uint8_t *p = memory + a + reach - (WIDTH); acc = (uint32_t)(E); NEXT(4); } \
     N##_AA: { const uint32_t a = acc, reach = at[1]; GUEST(a, reach, 2); \
               const uint8_t *p = memory + a + reach - (WIDTH); acc = (uint32_t)(E); NEXT(3); }
+#define ACC_LOAD(N, WIDTH, E) \
+    N##_S: { const uint32_t a = CELL(1), reach = at[2]; GUEST(a, reach, 3); \
+             const uint8_t *p = memory + a + reach - (WIDTH); acc = (uint32_t)(E); NEXT(4); } \
+    N##_A: { const uint32_t a = acc, reach = at[1]; GUEST(a, reach, 2); \
+             const uint8_t *p = memory + a + reach - (WIDTH); acc = (uint32_t)(E); NEXT(3); }
 #define STORE(N, WIDTH, E) \
     N##_SS: { const uint32_t a = CELL(1), v = CELL(2), reach = at[3]; GUEST(a, reach, 4); \
               uint8_t *p = memory + a + reach - (WIDTH); E; NEXT(5); } \
@@ -105,7 +120,7 @@ static inline uint64_t double_bits(double value) {
 static inline uint64_t rotate_left64(uint64_t a, uint32_t n) { return a << (n & 63) | a >> (-n & 63); }
 
 /* The function whose code holds this address. */
-static uint32_t function_of(const uint8_t *object, const uint16_t *at) {
+__attribute__((noinline)) static uint32_t function_of(const uint8_t *object, const uint16_t *at) {
     const struct wbi_header *h = header_of(object);
     const uint32_t *code = (const uint32_t *)(const void *)(object + h->func_code);
     const uint32_t offset = (uint32_t)((const uint8_t *)at - object);
@@ -122,7 +137,7 @@ static uint32_t function_of(const uint8_t *object, const uint16_t *at) {
     return low;
 }
 
-static void note_trap(struct wbi_instance *in, enum wbi_status status, const uint16_t *at, int32_t where) {
+__attribute__((noinline)) static void note_trap(struct wbi_instance *in, enum wbi_status status, const uint16_t *at, int32_t where) {
     const struct wbi_header *h = header_of(in->object);
     const uint32_t function = function_of(in->object, at);
     const uint16_t *code = (const uint16_t *)(const void *)(
@@ -133,21 +148,33 @@ static void note_trap(struct wbi_instance *in, enum wbi_status status, const uin
     in->error.offset = (code[WBI_CODE_BODY_LOW] | (uint32_t)code[WBI_CODE_BODY_HIGH] << 16) + at[where];
 }
 
-enum wbi_status run_code(struct wbi_instance *in) {
+enum wbi_status run_code(struct wbi_instance *given) {
 #define WBI_LABEL(N) &&N,
     static const void *const table[] = {WBI_OPS(WBI_LABEL)};
     const void *const *labels = table;
-    const uint8_t *const object = in->object;
+    /* In memory, for the registers are needed for what every instruction uses. */
+    struct wbi_instance *volatile in = given;
+#define object (in->object)
     const uint16_t *at = in->resume_at;
     uint8_t *frame = in->resume_frame;
-    uint8_t *memory = in->memory->data;
-    uint32_t bytes = in->memory->bytes;
+#if defined(__arm__) && !defined(__clang__)
+    register uint8_t *memory __asm__("r9"); /* else they land on the stack */
+    register uint32_t bytes __asm__("r10");
+#else
+    uint8_t *memory;
+    uint32_t bytes;
+#endif
     uintptr_t end = (uintptr_t)at; /* the first piece is fetched at once */
     uint32_t acc = 0;
     enum wbi_status status;
     int32_t where;
     const uint16_t *code;
+    uint32_t word;
+    uint64_t wide;
+    uint32_t operand[3];
     __asm__("" : "+r"(labels)); /* keep the table's address in a register */
+    memory = in->memory->data;
+    bytes = in->memory->bytes;
     goto refuel;
 
     BIN32(ADD, a + b)
@@ -159,13 +186,13 @@ enum wbi_status run_code(struct wbi_instance *in) {
     BIN32(SHL, a << (b & 31))
     BIN32(SHR_S, (int32_t)a >> (b & 31))
     BIN32(SHR_U, a >> (b & 31))
-    BIN32(ROTL, a << (b & 31) | a >> (-b & 31))
-    BIN32(EQ, a == b)
-    BIN32(NE, a != b)
-    BIN32(LT_S, (int32_t)a < (int32_t)b)
-    BIN32(GE_S, (int32_t)a >= (int32_t)b)
-    BIN32(LT_U, a < b)
-    BIN32(GE_U, a >= b)
+    ACC32(ROTL, a << (b & 31) | a >> (-b & 31))
+    ACC32(EQ, a == b)
+    ACC32(NE, a != b)
+    ACC32(LT_S, (int32_t)a < (int32_t)b)
+    ACC32(GE_S, (int32_t)a >= (int32_t)b)
+    ACC32(LT_U, a < b)
+    ACC32(GE_U, a >= b)
     BRANCH32(BR_EQ, a == b)
     BRANCH32(BR_NE, a != b)
     BRANCH32(BR_LT_S, (int32_t)a < (int32_t)b)
@@ -174,23 +201,22 @@ enum wbi_status run_code(struct wbi_instance *in) {
     BRANCH32(BR_GE_U, a >= b)
     LOAD(LOAD32, 4, get32(p))
     LOAD(LOAD8_U, 1, *p)
-    LOAD(LOAD8_S, 1, (int32_t)(int8_t)*p)
-    LOAD(LOAD16_U, 2, get16(p))
-    LOAD(LOAD16_S, 2, (int32_t)(int16_t)get16(p))
+    ACC_LOAD(LOAD8_S, 1, (int32_t)(int8_t)*p)
+    ACC_LOAD(LOAD16_U, 2, get16(p))
+    ACC_LOAD(LOAD16_S, 2, (int32_t)(int16_t)get16(p))
     STORE(STORE32, 4, put32(p, v))
     STORE(STORE8, 1, *p = (uint8_t)v)
     STORE(STORE16, 2, put16(p, v))
     BIN64(ADD64, a + b)
-    BIN64(SUB64, a - b)
-    BIN64(MUL64, a * b)
+    PAIR64(SUB64, a - b)
+    PAIR64(MUL64, a * b)
     BIN64(AND64, a & b)
-    BIN64(OR64, a | b)
-    BIN64(XOR64, a ^ b)
+    PAIR64(OR64, a | b)
+    PAIR64(XOR64, a ^ b)
     BIN64(SHL64, a << (b & 63))
     BIN64(SHR_S64, (uint64_t)((int64_t)a >> (b & 63)))
     BIN64(SHR_U64, a >> (b & 63))
     BIN64(ROTL64, rotate_left64(a, (uint32_t)b))
-    BIN64(ROTR64, rotate_left64(a, -(uint32_t)b))
     CMP64(EQ64, a == b)
     CMP64(NE64, a != b)
     CMP64(LT_S64, (int64_t)a < (int64_t)b)
@@ -206,14 +232,13 @@ enum wbi_status run_code(struct wbi_instance *in) {
     CMPF64(F64_LT, a < b)
     CMPF64(F64_LE, a <= b)
     F32_OP(F32_ADD, a + b)
-    F32_OP(F32_SUB, a - b)
     F32_OP(F32_MUL, a * b)
     F32_OP(F32_DIV, a / b)
     F64_OP(F64_ADD, a + b)
-    F64_OP(F64_SUB, a - b)
     F64_OP(F64_MUL, a * b)
     F64_OP(F64_DIV, a / b)
 
+PUT: CELL(1) = acc; NEXT(2);
 BRNZ_S: if (CELL(3) != 0) TAKE(); NEXT(4);
 BRNZ_A: if (acc != 0) TAKE(); NEXT(3);
 BRZ_S: if (CELL(3) == 0) TAKE(); NEXT(4);
@@ -349,8 +374,7 @@ SELECT64_A: {
     NEXT(4);
 }
 #define GLOBAL(n) ((uint32_t *)(void *)((uint8_t *)in->globals + at[n]))
-GGET32_S: CELL(1) = *GLOBAL(2); NEXT(3);
-GGET32_A: acc = *GLOBAL(1); NEXT(2);
+GGET32: acc = *GLOBAL(1); NEXT(2);
 GSET32_S: *GLOBAL(2) = CELL(1); NEXT(3);
 GSET32_A: *GLOBAL(1) = acc; NEXT(2);
 GGET64: SET_WIDE(1, read_wide(GLOBAL(2))); NEXT(3);
@@ -376,12 +400,7 @@ IGSET: {
 #define FAR_ADDRESS(n, a) \
     const uint64_t address = (uint64_t)(a) + (at[n] | (uint32_t)at[(n) + 1] << 16); \
     if (address + at[(n) + 2] > bytes) TRAP(WBI_TRAP_MEMORY, (n) + 3)
-ADDRESS_S: {
-    FAR_ADDRESS(3, CELL(2));
-    CELL(1) = (uint32_t)address;
-    NEXT(7);
-}
-ADDRESS_A: {
+ADDRESS: {
     FAR_ADDRESS(2, CELL(1));
     acc = (uint32_t)address;
     NEXT(6);
@@ -422,23 +441,20 @@ CTZ: { const uint32_t a = CELL(2); CELL(1) = a != 0 ? (uint32_t)__builtin_ctz(a)
 POPCNT: CELL(1) = (uint32_t)integer_unary64(UN_POPCNT, CELL(2)); NEXT(3);
 EXTEND8: CELL(1) = (uint32_t)(int32_t)(int8_t)CELL(2); NEXT(3);
 EXTEND16: CELL(1) = (uint32_t)(int32_t)(int16_t)CELL(2); NEXT(3);
-ROTR: { const uint32_t a = CELL(2), b = CELL(3); CELL(1) = a >> (b & 31) | a << (-b & 31); NEXT(4); }
 DIV32: {
-    uint32_t result;
-    status = divide32(at[4], CELL(2), CELL(3), &result);
+    status = divide32(at[4], CELL(2), CELL(3), &word);
     if (status != WBI_OK) {
         TRAP(status, 5);
     }
-    CELL(1) = result;
+    CELL(1) = word;
     NEXT(6);
 }
 DIV64: {
-    uint64_t result;
-    status = divide64(at[4], WIDE(2), WIDE(3), &result);
+    status = divide64(at[4], WIDE(2), WIDE(3), &wide);
     if (status != WBI_OK) {
         TRAP(status, 5);
     }
-    SET_WIDE(1, result);
+    SET_WIDE(1, wide);
     NEXT(6);
 }
 UNARY64: SET_WIDE(1, integer_unary64(at[3], WIDE(2))); NEXT(4);
@@ -450,19 +466,21 @@ F32_UNARY: CELL(1) = float32_unary(at[3], CELL(2)); NEXT(4);
 F64_UNARY: SET_WIDE(1, float64_unary(at[3], WIDE(2))); NEXT(4);
 F32_FROM: CELL(1) = float32_from(at[3], at[3] >= FROM_I64_S ? WIDE(2) : CELL(2)); NEXT(4);
 F64_FROM: SET_WIDE(1, float64_from(at[3], at[3] >= FROM_I64_S ? WIDE(2) : CELL(2))); NEXT(4);
+F32_SUB: { const single a = as_float(CELL(2)), b = as_float(CELL(3) ^ 0x80000000u); CELL(1) = float_bits(a + b); NEXT(4); }
+F64_SUB: { const double a = as_double(WIDE(2)), b = as_double(WIDE(3) ^ UINT64_C(1) << 63); SET_WIDE(1, double_bits(a + b)); NEXT(4); }
 DEMOTE: CELL(1) = float_demote(WIDE(2)); NEXT(3);
 PROMOTE: SET_WIDE(1, float_promote(CELL(2))); NEXT(3);
 TRUNC32:
 TRUNC64: {
-    uint64_t value;
     const uint32_t kind = at[3];
-    if (!float_truncate(kind, (kind & TRUNC_FROM64) != 0 ? WIDE(2) : CELL(2), &value, &status)) {
+    status = float_truncate(kind, (kind & TRUNC_FROM64) != 0 ? WIDE(2) : CELL(2), &wide);
+    if (status != WBI_OK) {
         TRAP(status, 4);
     }
     if ((kind & TRUNC_TO64) != 0) {
-        SET_WIDE(1, value);
+        SET_WIDE(1, wide);
     } else {
-        CELL(1) = (uint32_t)value;
+        CELL(1) = (uint32_t)wide;
     }
     NEXT(5);
 }
@@ -473,7 +491,9 @@ MEMORY_GROW:
     NEXT(3);
 MEMORY_BULK:
 TABLE_BULK: {
-    const uint32_t operand[3] = {CELL(1), CELL(2), CELL(3)};
+    operand[0] = CELL(1);
+    operand[1] = CELL(2);
+    operand[2] = CELL(3);
     const int64_t left = (int64_t)in->fuel + (intptr_t)(end - (uintptr_t)at) - operand[2];
     if (left <= 0 && operand[2] <= (*at == OP_MEMORY_BULK * 4 ? bytes : in->table->size)) {
         status = in->expired ? WBI_TIMED_OUT : WBI_OUT_OF_FUEL;
@@ -497,6 +517,7 @@ EXIT:
     goto leave;
 
 refuel: { /* `at` is a place to go on from; at - end is what the last run took beyond its piece */
+    __asm__("" : "+r"(at)); /* no second copy of it in another register */
     const uint32_t debt = in->debt + (uint32_t)((uintptr_t)at - end);
     const uint32_t total = in->fuel;
     if (__builtin_expect(!in->expired && total > debt, 1)) {
@@ -510,9 +531,16 @@ refuel: { /* `at` is a place to go on from; at - end is what the last run took b
     goto leave;
 }
 
+trap_memory_5: where = 5; goto trap_memory;
+trap_memory_4: where = 4; goto trap_memory;
+trap_memory_3: where = 3; goto trap_memory;
+trap_memory_2: where = 2;
+trap_memory:
+    status = WBI_TRAP_MEMORY;
 trap:
     note_trap(in, status, at, where);
 leave:
+    __asm__("" : "+r"(at));
     if (end > (uintptr_t)at) {
         in->fuel += in->expired ? 0 : (uint32_t)(end - (uintptr_t)at);
     } else {
@@ -525,3 +553,4 @@ leave:
     in->resume_frame = frame;
     return status;
 }
+#undef object

@@ -114,6 +114,9 @@ static inline uint16_t top_cell(const struct wbi_loader *l) { return (uint16_t)(
 
 /* ---- emitting --------------------------------------------------------------------------------------------- */
 
+/* In place of a distance to the form for the accumulator: there is no other. */
+#define ACC_ONLY 0xffu
+
 /* Starts a new instruction; the one before is written out. */
 void emit(struct wbi_loader *l, uint32_t op);
 void emit_dst(struct wbi_loader *l, uint16_t dst, uint32_t acc_delta);

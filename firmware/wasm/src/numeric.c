@@ -6,32 +6,57 @@ static const uint64_t infinity64 = UINT64_C(0x7ff) << 52;
 static const uint64_t quiet64 = UINT64_C(1) << 51;
 
 static bool is_nan64(uint64_t bits) { return (bits & ~sign64) > infinity64; }
-static bool is_nan32(uint32_t bits) { return (bits & 0x7fffffffu) > 0x7f800000u; }
+
+/* mantissa (top bit set, or 0) times 2^(exponent - 63), rounded to nearest even, without its sign. */
+static uint64_t compose(uint64_t mantissa, int32_t exponent, uint32_t fraction_bits, int32_t bias) {
+    int32_t biased = exponent + bias;
+    uint32_t drop = 63 - fraction_bits;
+    if (mantissa == 0) {
+        return 0;
+    }
+    if (biased > 2 * bias) {
+        return (uint64_t)(2 * bias + 1) << fraction_bits;
+    }
+    if (biased <= 0) { /* subnormal */
+        drop += (uint32_t)(1 - biased);
+        biased = 1;
+        if (drop >= 64) {
+            return drop == 64 && mantissa > sign64 ? 1 : 0;
+        }
+    }
+    const uint64_t rest = mantissa << (64 - drop);
+    mantissa >>= drop;
+    mantissa += rest > sign64 || (rest == sign64 && (mantissa & 1) != 0) ? 1 : 0;
+    return (biased == 1 && mantissa >> fraction_bits == 0 ? 0 : (uint64_t)(biased - 1) << fraction_bits) + mantissa;
+}
+
+/* An integer times 2^scale. */
+static uint64_t compose_integer(uint64_t value, int32_t scale, uint32_t fraction_bits, int32_t bias) {
+    const int32_t zeros = value != 0 ? __builtin_clzll(value) : 0;
+    return compose(value << zeros, 63 - zeros + scale, fraction_bits, bias);
+}
 
 uint64_t float_promote(uint32_t bits) {
-    if (is_nan32(bits)) {
-        return (uint64_t)(bits & 0x80000000u) << 32 | infinity64 | quiet64 | (uint64_t)(bits & 0x7fffffu) << 29;
+    const uint64_t sign = (uint64_t)(bits & 0x80000000u) << 32;
+    const uint32_t exponent = bits >> 23 & 0xff;
+    const uint64_t fraction = bits & 0x7fffffu;
+    if (exponent == 0xff) {
+        return sign | infinity64 | (fraction != 0 ? quiet64 : 0) | fraction << 29;
     }
-    float narrow;
-    double wide;
-    uint64_t result;
-    __builtin_memcpy(&narrow, &bits, 4);
-    wide = narrow;
-    __builtin_memcpy(&result, &wide, 8);
-    return result;
+    if (exponent == 0) {
+        return sign | compose_integer(fraction, -149, 52, 1023);
+    }
+    return sign | ((uint64_t)(exponent + 1023 - 127) << 52) | fraction << 29;
 }
 
 uint32_t float_demote(uint64_t bits) {
-    if (is_nan64(bits)) {
-        return (uint32_t)((bits & sign64) >> 32) | 0x7fc00000u | (uint32_t)((bits & ~(infinity64 | sign64)) >> 29);
+    const uint32_t sign = (uint32_t)((bits & sign64) >> 32);
+    const int32_t exponent = (int32_t)(bits >> 52 & 0x7ff);
+    const uint64_t fraction = bits & (quiet64 * 2 - 1);
+    if (exponent == 0x7ff) {
+        return sign | 0x7f800000u | (fraction != 0 ? 0x400000u : 0) | (uint32_t)(fraction >> 29);
     }
-    float narrow;
-    double wide;
-    uint32_t result;
-    __builtin_memcpy(&wide, &bits, 8);
-    narrow = (float)wide;
-    __builtin_memcpy(&result, &narrow, 4);
-    return result;
+    return sign | (exponent == 0 ? 0 : (uint32_t)compose(fraction << 11 | sign64, exponent - 1023, 23, 127));
 }
 
 /* Bit by bit: 54 bits of root, the last one rounds. */
@@ -148,33 +173,19 @@ uint32_t float32_pair(uint32_t kind, uint32_t a, uint32_t b) {
     return float_demote(float64_pair(kind, float_promote(a), float_promote(b)));
 }
 
-uint32_t float32_from(uint32_t kind, uint64_t value) {
-    float result;
-    uint32_t bits;
-    switch (kind) {
-    case FROM_I32_S: result = (float)(int32_t)(uint32_t)value; break;
-    case FROM_I32_U: result = (float)(uint32_t)value; break;
-    case FROM_I64_S: result = (float)(int64_t)value; break;
-    default: result = (float)value; break;
+static uint64_t from_integer(uint32_t kind, uint64_t value, uint32_t fraction_bits, int32_t bias) {
+    if (kind == FROM_I32_S) {
+        value = (uint64_t)(int64_t)(int32_t)value;
     }
-    __builtin_memcpy(&bits, &result, 4);
-    return bits;
+    const bool negative = (kind & 1) == 0 && (value & sign64) != 0;
+    const uint64_t magnitude = compose_integer(negative ? 0 - value : value, 0, fraction_bits, bias);
+    return magnitude | (negative ? (uint64_t)(2 * bias + 2) << fraction_bits : 0);
 }
 
-uint64_t float64_from(uint32_t kind, uint64_t value) {
-    double result;
-    uint64_t bits;
-    switch (kind) {
-    case FROM_I32_S: result = (double)(int32_t)(uint32_t)value; break;
-    case FROM_I32_U: result = (double)(uint32_t)value; break;
-    case FROM_I64_S: result = (double)(int64_t)value; break;
-    default: result = (double)value; break;
-    }
-    __builtin_memcpy(&bits, &result, 8);
-    return bits;
-}
+uint32_t float32_from(uint32_t kind, uint64_t value) { return (uint32_t)from_integer(kind, value, 23, 127); }
+uint64_t float64_from(uint32_t kind, uint64_t value) { return from_integer(kind, value, 52, 1023); }
 
-bool float_truncate(uint32_t kind, uint64_t bits, uint64_t *value, enum wbi_status *status) {
+enum wbi_status float_truncate(uint32_t kind, uint64_t bits, uint64_t *value) {
     const uint64_t wide = (kind & TRUNC_FROM64) != 0 ? bits : float_promote((uint32_t)bits);
     const bool negative = (wide & sign64) != 0;
     const bool is_signed = (kind & TRUNC_UNSIGNED) == 0;
@@ -186,8 +197,7 @@ bool float_truncate(uint32_t kind, uint64_t bits, uint64_t *value, enum wbi_stat
     bool over = exponent >= 64;
     if (is_nan64(wide)) {
         *value = 0;
-        *status = WBI_TRAP_CONVERSION;
-        return (kind & TRUNC_SATURATE) != 0;
+        return (kind & TRUNC_SATURATE) != 0 ? WBI_OK : WBI_TRAP_CONVERSION;
     }
     if (exponent >= 0 && !over) {
         const uint64_t mantissa = (wide & (quiet64 * 2 - 1)) | UINT64_C(1) << 52;
@@ -198,8 +208,7 @@ bool float_truncate(uint32_t kind, uint64_t bits, uint64_t *value, enum wbi_stat
         magnitude = limit;
     }
     *value = negative ? 0 - magnitude : magnitude;
-    *status = WBI_TRAP_OVERFLOW;
-    return !over || (kind & TRUNC_SATURATE) != 0;
+    return !over || (kind & TRUNC_SATURATE) != 0 ? WBI_OK : WBI_TRAP_OVERFLOW;
 }
 
 uint64_t integer_unary64(uint32_t kind, uint64_t value) {
@@ -218,6 +227,10 @@ uint64_t integer_unary64(uint32_t kind, uint64_t value) {
 }
 
 enum wbi_status divide32(uint32_t kind, uint32_t a, uint32_t b, uint32_t *result) {
+    if (kind == ROTR) { /* rare, so it lives here */
+        *result = a >> (b & 31) | a << (-b & 31);
+        return WBI_OK;
+    }
     if (b == 0) {
         return WBI_TRAP_DIVIDE;
     }
@@ -238,6 +251,10 @@ enum wbi_status divide64(uint32_t kind, uint64_t a, uint64_t b, uint64_t *result
     const bool is_signed = kind == DIV_S || kind == REM_S;
     const bool negative_a = is_signed && (a & sign64) != 0;
     const bool negative_b = is_signed && (b & sign64) != 0;
+    if (kind == ROTR) {
+        *result = a >> (b & 63) | a << (-b & 63);
+        return WBI_OK;
+    }
     if (b == 0) {
         return WBI_TRAP_DIVIDE;
     }
@@ -246,7 +263,8 @@ enum wbi_status divide64(uint32_t kind, uint64_t a, uint64_t b, uint64_t *result
     }
     a = negative_a ? 0 - a : a;
     b = negative_b ? 0 - b : b;
-    const uint64_t quotient = a / b;
+    uint64_t quotient = a / b;
+    __asm__("" : "+r"(quotient)); /* else a second division makes the remainder */
     const uint64_t remainder = a - quotient * b;
     if (kind == DIV_S || kind == DIV_U) {
         *result = negative_a != negative_b ? 0 - quotient : quotient;

@@ -41,8 +41,8 @@ uint32_t float32_from(uint32_t kind, uint64_t value);
 uint64_t float64_from(uint32_t kind, uint64_t value);
 uint32_t float_demote(uint64_t bits);
 uint64_t float_promote(uint32_t bits);
-/* Float to integer; false with the status when it traps. */
-bool float_truncate(uint32_t kind, uint64_t bits, uint64_t *value, enum wbi_status *status);
+/* Float to integer, or the status of a trap. */
+enum wbi_status float_truncate(uint32_t kind, uint64_t bits, uint64_t *value);
 uint64_t integer_unary64(uint32_t kind, uint64_t value);
 enum wbi_status divide32(uint32_t kind, uint32_t a, uint32_t b, uint32_t *result);
 enum wbi_status divide64(uint32_t kind, uint64_t a, uint64_t b, uint64_t *result);

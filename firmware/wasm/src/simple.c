@@ -2,7 +2,7 @@
 #include "internal.h"
 
 enum rule_class {
-    C_NONE, C_BIN32, C_SWAP32, C_EQZ32, C_BIN64, C_CMP64, C_SWAP64, C_EQZ64, C_ONE, C_TWO, C_ONE_KIND, C_TWO_KIND,
+    C_NONE, C_BIN32, C_SWAP32, C_EQZ32, C_BIN64, C_PAIR64, C_CMP64, C_SWAP64, C_EQZ64, C_ONE, C_TWO, C_ONE_KIND, C_TWO_KIND,
     C_TRAP_ONE, C_TRAP_TWO, C_CMPF, C_SWAPF, C_SAME, C_WRAP
 };
 
@@ -19,39 +19,39 @@ struct rule {
 #define R(cls, a, b, out, op, kind) {cls, TYPES(a, b, out), (uint16_t)((op) | (kind) << 10)}
 
 static const struct rule rules[128] = {
-    /* 45 */ R(C_EQZ32, I, I, I, OP_EQ_SSS, 0),
-    R(C_BIN32, I, I, I, OP_EQ_SSS, 0), R(C_BIN32, I, I, I, OP_NE_SSS, 0),
-    R(C_BIN32, I, I, I, OP_LT_S_SSS, 0), R(C_BIN32, I, I, I, OP_LT_U_SSS, 0),
-    R(C_SWAP32, I, I, I, OP_LT_S_SSS, 0), R(C_SWAP32, I, I, I, OP_LT_U_SSS, 0),
-    R(C_SWAP32, I, I, I, OP_GE_S_SSS, 0), R(C_SWAP32, I, I, I, OP_GE_U_SSS, 0),
-    R(C_BIN32, I, I, I, OP_GE_S_SSS, 0), R(C_BIN32, I, I, I, OP_GE_U_SSS, 0),
-    /* 50 */ R(C_EQZ64, L, L, I, OP_EQ64_SSS, 0),
-    R(C_CMP64, L, L, I, OP_EQ64_SSS, 0), R(C_CMP64, L, L, I, OP_NE64_SSS, 0),
-    R(C_CMP64, L, L, I, OP_LT_S64_SSS, 0), R(C_CMP64, L, L, I, OP_LT_U64_SSS, 0),
-    R(C_SWAP64, L, L, I, OP_LT_S64_SSS, 0), R(C_SWAP64, L, L, I, OP_LT_U64_SSS, 0),
-    R(C_SWAP64, L, L, I, OP_GE_S64_SSS, 0), R(C_SWAP64, L, L, I, OP_GE_U64_SSS, 0),
-    R(C_CMP64, L, L, I, OP_GE_S64_SSS, 0), R(C_CMP64, L, L, I, OP_GE_U64_SSS, 0),
-    /* 5b */ R(C_CMPF, F, F, I, OP_F32_EQ_S, 0), R(C_CMPF, F, F, I, OP_F32_NE_S, 0),
-    R(C_CMPF, F, F, I, OP_F32_LT_S, 0), R(C_SWAPF, F, F, I, OP_F32_LT_S, 0),
-    R(C_CMPF, F, F, I, OP_F32_LE_S, 0), R(C_SWAPF, F, F, I, OP_F32_LE_S, 0),
-    /* 61 */ R(C_CMPF, D, D, I, OP_F64_EQ_S, 0), R(C_CMPF, D, D, I, OP_F64_NE_S, 0),
-    R(C_CMPF, D, D, I, OP_F64_LT_S, 0), R(C_SWAPF, D, D, I, OP_F64_LT_S, 0),
-    R(C_CMPF, D, D, I, OP_F64_LE_S, 0), R(C_SWAPF, D, D, I, OP_F64_LE_S, 0),
+    /* 45 */ R(C_EQZ32, I, I, I, OP_EQ_SS, 0),
+    R(C_BIN32, I, I, I, OP_EQ_SS, 0), R(C_BIN32, I, I, I, OP_NE_SS, 0),
+    R(C_BIN32, I, I, I, OP_LT_S_SS, 0), R(C_BIN32, I, I, I, OP_LT_U_SS, 0),
+    R(C_SWAP32, I, I, I, OP_LT_S_SS, 0), R(C_SWAP32, I, I, I, OP_LT_U_SS, 0),
+    R(C_SWAP32, I, I, I, OP_GE_S_SS, 0), R(C_SWAP32, I, I, I, OP_GE_U_SS, 0),
+    R(C_BIN32, I, I, I, OP_GE_S_SS, 0), R(C_BIN32, I, I, I, OP_GE_U_SS, 0),
+    /* 50 */ R(C_EQZ64, L, L, I, OP_EQ64_SS, 0),
+    R(C_CMP64, L, L, I, OP_EQ64_SS, 0), R(C_CMP64, L, L, I, OP_NE64_SS, 0),
+    R(C_CMP64, L, L, I, OP_LT_S64_SS, 0), R(C_CMP64, L, L, I, OP_LT_U64_SS, 0),
+    R(C_SWAP64, L, L, I, OP_LT_S64_SS, 0), R(C_SWAP64, L, L, I, OP_LT_U64_SS, 0),
+    R(C_SWAP64, L, L, I, OP_GE_S64_SS, 0), R(C_SWAP64, L, L, I, OP_GE_U64_SS, 0),
+    R(C_CMP64, L, L, I, OP_GE_S64_SS, 0), R(C_CMP64, L, L, I, OP_GE_U64_SS, 0),
+    /* 5b */ R(C_CMPF, F, F, I, OP_F32_EQ, 0), R(C_CMPF, F, F, I, OP_F32_NE, 0),
+    R(C_CMPF, F, F, I, OP_F32_LT, 0), R(C_SWAPF, F, F, I, OP_F32_LT, 0),
+    R(C_CMPF, F, F, I, OP_F32_LE, 0), R(C_SWAPF, F, F, I, OP_F32_LE, 0),
+    /* 61 */ R(C_CMPF, D, D, I, OP_F64_EQ, 0), R(C_CMPF, D, D, I, OP_F64_NE, 0),
+    R(C_CMPF, D, D, I, OP_F64_LT, 0), R(C_SWAPF, D, D, I, OP_F64_LT, 0),
+    R(C_CMPF, D, D, I, OP_F64_LE, 0), R(C_SWAPF, D, D, I, OP_F64_LE, 0),
     /* 67 */ R(C_ONE, I, I, I, OP_CLZ, 0), R(C_ONE, I, I, I, OP_CTZ, 0), R(C_ONE, I, I, I, OP_POPCNT, 0),
     /* 6a */ R(C_BIN32, I, I, I, OP_ADD_SSS, 0), R(C_BIN32, I, I, I, OP_SUB_SSS, 0), R(C_BIN32, I, I, I, OP_MUL_SSS, 0),
     R(C_TRAP_TWO, I, I, I, OP_DIV32, DIV_S), R(C_TRAP_TWO, I, I, I, OP_DIV32, DIV_U),
     R(C_TRAP_TWO, I, I, I, OP_DIV32, REM_S), R(C_TRAP_TWO, I, I, I, OP_DIV32, REM_U),
     /* 71 */ R(C_BIN32, I, I, I, OP_AND_SSS, 0), R(C_BIN32, I, I, I, OP_OR_SSS, 0), R(C_BIN32, I, I, I, OP_XOR_SSS, 0),
     R(C_BIN32, I, I, I, OP_SHL_SSS, 0), R(C_BIN32, I, I, I, OP_SHR_S_SSS, 0), R(C_BIN32, I, I, I, OP_SHR_U_SSS, 0),
-    R(C_BIN32, I, I, I, OP_ROTL_SSS, 0), R(C_TWO, I, I, I, OP_ROTR, 0),
+    R(C_BIN32, I, I, I, OP_ROTL_SS, 0), R(C_TRAP_TWO, I, I, I, OP_DIV32, ROTR),
     /* 79 */ R(C_ONE_KIND, L, L, L, OP_UNARY64, UN_CLZ), R(C_ONE_KIND, L, L, L, OP_UNARY64, UN_CTZ),
     R(C_ONE_KIND, L, L, L, OP_UNARY64, UN_POPCNT),
-    /* 7c */ R(C_BIN64, L, L, L, OP_ADD64_SS, 0), R(C_BIN64, L, L, L, OP_SUB64_SS, 0), R(C_BIN64, L, L, L, OP_MUL64_SS, 0),
+    /* 7c */ R(C_BIN64, L, L, L, OP_ADD64_SS, 0), R(C_PAIR64, L, L, L, OP_SUB64, 0), R(C_PAIR64, L, L, L, OP_MUL64, 0),
     R(C_TRAP_TWO, L, L, L, OP_DIV64, DIV_S), R(C_TRAP_TWO, L, L, L, OP_DIV64, DIV_U),
     R(C_TRAP_TWO, L, L, L, OP_DIV64, REM_S), R(C_TRAP_TWO, L, L, L, OP_DIV64, REM_U),
-    /* 83 */ R(C_BIN64, L, L, L, OP_AND64_SS, 0), R(C_BIN64, L, L, L, OP_OR64_SS, 0), R(C_BIN64, L, L, L, OP_XOR64_SS, 0),
+    /* 83 */ R(C_BIN64, L, L, L, OP_AND64_SS, 0), R(C_PAIR64, L, L, L, OP_OR64, 0), R(C_PAIR64, L, L, L, OP_XOR64, 0),
     R(C_BIN64, L, L, L, OP_SHL64_SS, 0), R(C_BIN64, L, L, L, OP_SHR_S64_SS, 0), R(C_BIN64, L, L, L, OP_SHR_U64_SS, 0),
-    R(C_BIN64, L, L, L, OP_ROTL64_SS, 0), R(C_BIN64, L, L, L, OP_ROTR64_SS, 0),
+    R(C_BIN64, L, L, L, OP_ROTL64_SS, 0), R(C_TRAP_TWO, L, L, L, OP_DIV64, ROTR),
     /* 8b */ R(C_ONE_KIND, F, F, F, OP_F32_UNARY, FLOAT_ABS), R(C_ONE_KIND, F, F, F, OP_F32_UNARY, FLOAT_NEG),
     R(C_ONE_KIND, F, F, F, OP_F32_UNARY, FLOAT_CEIL), R(C_ONE_KIND, F, F, F, OP_F32_UNARY, FLOAT_FLOOR),
     R(C_ONE_KIND, F, F, F, OP_F32_UNARY, FLOAT_TRUNC), R(C_ONE_KIND, F, F, F, OP_F32_UNARY, FLOAT_NEAREST),
@@ -107,17 +107,21 @@ static bool constant_right(struct value *a, struct value *b, uint32_t *number, b
 }
 
 static void binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct value *b) {
-    const bool compare = op >= OP_EQ_SSS;
-    uint32_t number = compare ? (op - OP_EQ_SSS) / 10 : 0;
+    const bool compare = op >= OP_EQ_SS;
+    uint32_t number = compare ? (op - OP_EQ_SS) / 5 : 0;
     const bool commutes = (compare && number < 2) || op == OP_ADD_SSS || op == OP_MUL_SSS || op == OP_AND_SSS ||
                           op == OP_OR_SSS || op == OP_XOR_SSS;
     const uint16_t dst = top_cell(l);
     uint16_t left = 0;
     uint16_t right = 0;
     uint32_t form;
+    if (op == OP_SUB_SSS && b->op.where == IN_CONST && b->op.value != 0x8000) {
+        b->op.value = (uint16_t)(0 - b->op.value);
+        op = OP_ADD_SSS;
+    }
     constant_right(a, b, &number, compare, commutes);
     if (compare) {
-        op = OP_EQ_SSS + 10 * number;
+        op = OP_EQ_SS + 5 * number;
     }
     if (a->op.where == IN_CONST) {
         left = to_cell(l, a);
@@ -138,7 +142,7 @@ static void binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct 
         right = to_cell(l, b);
     }
     emit(l, op + form);
-    emit_dst(l, dst, 5);
+    emit_dst(l, dst, op >= OP_ROTL_SS ? ACC_ONLY : 5);
     if (form != FORM_AS && form != FORM_AI) {
         emit_field(l, left);
     }
@@ -149,17 +153,16 @@ static void binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct 
 }
 
 static void binary64(struct wbi_loader *l, uint32_t op, struct value *a, struct value *b, uint8_t result) {
-    const bool compare = op >= OP_EQ64_SSS;
-    uint32_t number = compare ? (op - OP_EQ64_SSS) / 4 : 0;
-    const bool commutes = (compare && number < 2) || op == OP_ADD64_SS || op == OP_MUL64_SS || op == OP_AND64_SS ||
-                          op == OP_OR64_SS || op == OP_XOR64_SS;
+    const bool compare = op >= OP_EQ64_SS;
+    uint32_t number = compare ? (op - OP_EQ64_SS) / 2 : 0;
+    const bool commutes = (compare && number < 2) || op == OP_ADD64_SS || op == OP_AND64_SS;
     const uint16_t dst = top_cell(l);
     uint16_t left = 0;
     uint16_t right = b->op.value;
     constant_right(a, b, &number, compare, commutes);
     const bool immediate = b->op.where == IN_CONST;
     if (compare) {
-        op = OP_EQ64_SSS + 4 * number;
+        op = OP_EQ64_SS + 2 * number;
     }
     if (immediate) {
         right = b->op.value;
@@ -169,7 +172,7 @@ static void binary64(struct wbi_loader *l, uint32_t op, struct value *a, struct 
         right = to_cell(l, b);
     }
     emit(l, op + (immediate ? 1 : 0));
-    emit_dst(l, dst, compare ? 2 : 0);
+    emit_dst(l, dst, compare ? ACC_ONLY : 0);
     emit_field(l, left);
     emit_field(l, right);
     push(l, result);
@@ -185,7 +188,7 @@ static void general(struct wbi_loader *l, const struct rule *rule, struct value 
         right = to_cell(l, b);
     }
     emit(l, rule->op & 0x3ffu);
-    emit_dst(l, dst, rule->cls == C_CMPF ? 1 : 0);
+    emit_dst(l, dst, rule->cls == C_CMPF ? ACC_ONLY : 0);
     emit_field(l, left);
     if (two) {
         emit_field(l, right);
@@ -205,7 +208,7 @@ static void apply(struct wbi_loader *l, const struct rule *found) {
     const uint32_t op = rule.op & 0x3ffu;
     struct value a;
     struct value b = {{T_I32, IN_CONST, 0}, 0};
-    const bool two = rule.cls == C_BIN32 || rule.cls == C_SWAP32 || rule.cls == C_BIN64 || rule.cls == C_CMP64 ||
+    const bool two = rule.cls == C_BIN32 || rule.cls == C_SWAP32 || rule.cls == C_BIN64 || rule.cls == C_PAIR64 || rule.cls == C_CMP64 ||
                      rule.cls == C_SWAP64 || rule.cls == C_TWO || rule.cls == C_TWO_KIND || rule.cls == C_TRAP_TWO ||
                      rule.cls == C_CMPF || rule.cls == C_SWAPF;
     if (two) {
@@ -241,7 +244,7 @@ struct access {
 };
 static const struct access accesses[] = {
     {I, 2, OP_LOAD32_SS}, {L, 3, OP_LOAD64}, {F, 2, OP_LOAD32_SS}, {D, 3, OP_LOAD64},
-    {I, 0, OP_LOAD8_S_SS}, {I, 0, OP_LOAD8_U_SS}, {I, 1, OP_LOAD16_S_SS}, {I, 1, OP_LOAD16_U_SS},
+    {I, 0, OP_LOAD8_S_S}, {I, 0, OP_LOAD8_U_SS}, {I, 1, OP_LOAD16_S_S}, {I, 1, OP_LOAD16_U_S},
     {L, 0, OP_LOAD64_NARROW | NARROW_8S << 10}, {L, 0, OP_LOAD64_NARROW | NARROW_8U << 10},
     {L, 1, OP_LOAD64_NARROW | NARROW_16S << 10}, {L, 1, OP_LOAD64_NARROW | NARROW_16U << 10},
     {L, 2, OP_LOAD64_NARROW | NARROW_32S << 10}, {L, 2, OP_LOAD64_NARROW | NARROW_32U << 10},
@@ -260,8 +263,8 @@ static void near_address(struct wbi_loader *l, struct value *address, uint32_t o
         return;
     }
     cell = to_cell(l, address);
-    emit(l, OP_ADDRESS_S);
-    emit_dst(l, address->own, 1);
+    emit(l, OP_ADDRESS);
+    emit_dst(l, address->own, ACC_ONLY);
     emit_field(l, cell);
     emit_field(l, offset);
     emit_field(l, offset >> 16);
@@ -289,7 +292,7 @@ static void load(struct wbi_loader *l, const struct access *access, uint32_t off
         cell = to_cell(l, &address);
     }
     emit(l, op + (acc ? 1 : 0));
-    emit_dst(l, dst, short_result ? 2 : 0);
+    emit_dst(l, dst, op >= OP_LOAD8_S_S && short_result ? ACC_ONLY : short_result ? 2 : 0);
     if (!acc) {
         emit_field(l, cell);
     }
