@@ -3,6 +3,11 @@
 
 enum { SYS_OPEN = 1, SYS_WRITE = 5, SYS_READ = 6, SYS_EXIT = 0x18, SYS_EXIT_EXTENDED = 0x20 };
 
+#if !defined(__arm__)
+/* In start_rv32.S: the sequence must be uncompressed and may not cross a page. */
+uint32_t semihost_trap(uint32_t number, const void *block);
+#endif
+
 static uint32_t semihost(uint32_t number, const void *block) {
 #if defined(__arm__)
     register uint32_t r0 __asm__("r0") = number;
@@ -10,11 +15,7 @@ static uint32_t semihost(uint32_t number, const void *block) {
     __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
     return r0;
 #else
-    register uint32_t a0 __asm__("a0") = number;
-    register const void *a1 __asm__("a1") = block;
-    __asm__ volatile(".option push\n.option norvc\n.balign 16\nslli x0, x0, 0x1f\nebreak\nsrai x0, x0, 7\n.option pop"
-                     : "+r"(a0) : "r"(a1) : "memory");
-    return a0;
+    return semihost_trap(number, block);
 #endif
 }
 

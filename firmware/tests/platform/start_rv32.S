@@ -24,3 +24,15 @@ trapped:
     csrr a0, mcause
     li a0, 99
     call platform_exit
+
+    .option push
+    .option norvc
+    .option norelax
+    .balign 16
+    .globl semihost_trap
+semihost_trap:
+    slli x0, x0, 0x1f
+    ebreak
+    srai x0, x0, 7
+    ret
+    .option pop

@@ -47,7 +47,6 @@ enum wbi_status {
     WBI_TRAP_NULL,
     WBI_TRAP_SIGNATURE,
     WBI_TRAP_STACK,
-    WBI_TRAP_SEGMENT,
     WBI_TRAP_HOST,
     WBI_STATUS_COUNT
 };

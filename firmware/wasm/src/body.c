@@ -4,7 +4,7 @@
 #include "internal.h"
 
 static const char type_mismatch[] = "type mismatch";
-static const char frame_limit[] = "frame larger than the stack limit";
+static const char frame_limit[] = "frame too large";
 
 /* Locals of one type in a row. */
 struct run {
@@ -33,7 +33,7 @@ static void room(struct wbi_loader *l, uint32_t more) {
     const uint32_t used = (uint32_t)(l->body.runs * sizeof(struct run) + l->body.operands * sizeof(struct operand) +
                                      l->body.labels * sizeof(struct label));
     if (used + more > l->scratch_bytes) {
-        refuse(l, WBI_LIMIT, "function too deep for the loader's scratch");
+        refuse(l, WBI_LIMIT, "function too deep for the scratch");
     }
 }
 
@@ -310,7 +310,7 @@ static void begin_block(struct wbi_loader *l, uint8_t kind, int64_t code) {
         } else if (code >= -4) {
             type = (int32_t)(-1 + code); /* -1 is i32 */
         } else {
-            code == -5 || code == -16 || code == -17 ? refuse(l, WBI_UNSUPPORTED, "vector or reference type")
+            code == -5 || code == -16 || code == -17 ? refuse(l, WBI_UNSUPPORTED, "reference types")
                                                            : malformed(l, "malformed block type");
         }
     } else if (code >= l->header.type_count) {
@@ -460,7 +460,7 @@ static void begin_table(struct wbi_loader *l, uint32_t count) {
     struct wbi_body *b = &l->body;
     struct value index;
     if (count > 0x7ffe) {
-        count > l->size_left ? malformed(l, "unexpected end of section or function")
+        count > l->size_left ? malformed(l, "unexpected end")
                                     : refuse(l, WBI_LIMIT, "function too large");
     }
     pop(l, T_I32, &index);
@@ -527,7 +527,7 @@ void body_table_entry(struct wbi_loader *l, uint32_t depth) {
         invalid(l, "unknown label");
     }
     if (depth > 255) {
-        refuse(l, WBI_LIMIT, "branch table deeper than 255");
+        refuse(l, WBI_LIMIT, "too many labels");
     }
     const uint32_t count = branch_types(l, label_at(l, depth), &types);
     const bool first = b->entries_left == l->sub_left + 1;
@@ -780,8 +780,8 @@ void body_instruction(struct wbi_loader *l) {
     case 0x44: constant(l, T_F64, number); return;
     case 0xfc: prefixed_instruction(l); return;
     case 0x1c: case 0x25: case 0x26: case 0xd0: case 0xd1: case 0xd2: refuse(l, WBI_UNSUPPORTED, "reference types");
-    case 0xfd: refuse(l, WBI_UNSUPPORTED, "vector instructions");
-    case 0xfe: refuse(l, WBI_UNSUPPORTED, "atomic instructions");
+    case 0xfd: refuse(l, WBI_UNSUPPORTED, "vectors");
+    case 0xfe: refuse(l, WBI_UNSUPPORTED, "atomics");
     case 0x12: case 0x13: refuse(l, WBI_UNSUPPORTED, "tail calls");
     default: malformed(l, "illegal opcode");
     }

@@ -12,14 +12,6 @@
 #define DISPATCH() goto *(const void *)*(const void *const *)(const void *)((const char *)labels + *at * (sizeof(void *) / 4))
 #define NEXT(n) do { at += (n); DISPATCH(); } while (0)
 #define TRAP(s, n) do { status = (s); where = (n); goto trap; } while (0)
-#define TAKE() do { \
-        const intptr_t distance = (intptr_t)(int16_t)at[1] * 2; \
-        at = (const uint16_t *)(const void *)((const uint8_t *)at + distance); \
-        end += (uintptr_t)distance; \
-        if (__builtin_expect(end <= (uintptr_t)at, 0)) goto refuel; \
-        DISPATCH(); \
-    } while (0)
-
 static inline uint64_t read_wide(const uint32_t *cell) { return cell[0] | (uint64_t)cell[1] << 32; }
 static inline void write_wide(uint32_t *cell, uint64_t value) {
     cell[0] = (uint32_t)value;
@@ -74,11 +66,11 @@ static inline uint32_t float_bits(single value) {
     N##_SA: { const uint32_t a = CELL(1), b = acc; acc = (uint32_t)(E); NEXT(2); }
 
 #define BRANCH32(N, E) \
-    N##_SS: { const uint32_t a = CELL(3), b = CELL(4); if (E) TAKE(); NEXT(5); } \
-    N##_SI: { const uint32_t a = CELL(3), b = IMM(4); if (E) TAKE(); NEXT(5); } \
-    N##_AS: { const uint32_t a = acc, b = CELL(3); if (E) TAKE(); NEXT(4); } \
-    N##_AI: { const uint32_t a = acc, b = IMM(3); if (E) TAKE(); NEXT(4); } \
-    N##_SA: { const uint32_t a = CELL(3), b = acc; if (E) TAKE(); NEXT(4); }
+    N##_SS: { const uint32_t a = CELL(3), b = CELL(4); if (E) goto taken; NEXT(5); } \
+    N##_SI: { const uint32_t a = CELL(3), b = IMM(4); if (E) goto taken; NEXT(5); } \
+    N##_AS: { const uint32_t a = acc, b = CELL(3); if (E) goto taken; NEXT(4); } \
+    N##_AI: { const uint32_t a = acc, b = IMM(3); if (E) goto taken; NEXT(4); } \
+    N##_SA: { const uint32_t a = CELL(3), b = acc; if (E) goto taken; NEXT(4); }
 
 #define BIN64(N, E) \
     N##_SS: { const uint64_t a = WIDE(2), b = WIDE(3); SET_WIDE(1, (E)); NEXT(4); } \
@@ -178,14 +170,14 @@ enum wbi_status run_code(struct wbi_instance *given) {
     goto refuel;
 
     BIN32(ADD, a + b)
-    BIN32(SUB, a - b)
-    BIN32(MUL, a * b)
-    BIN32(AND, a & b)
-    BIN32(OR, a | b)
-    BIN32(XOR, a ^ b)
-    BIN32(SHL, a << (b & 31))
-    BIN32(SHR_S, (int32_t)a >> (b & 31))
-    BIN32(SHR_U, a >> (b & 31))
+    ACC32(SUB, a - b)
+    ACC32(MUL, a * b)
+    ACC32(AND, a & b)
+    ACC32(OR, a | b)
+    ACC32(XOR, a ^ b)
+    ACC32(SHL, a << (b & 31))
+    ACC32(SHR_S, (int32_t)a >> (b & 31))
+    ACC32(SHR_U, a >> (b & 31))
     ACC32(ROTL, a << (b & 31) | a >> (-b & 31))
     ACC32(EQ, a == b)
     ACC32(NE, a != b)
@@ -239,11 +231,20 @@ enum wbi_status run_code(struct wbi_instance *given) {
     F64_OP(F64_DIV, a / b)
 
 PUT: CELL(1) = acc; NEXT(2);
-BRNZ_S: if (CELL(3) != 0) TAKE(); NEXT(4);
-BRNZ_A: if (acc != 0) TAKE(); NEXT(3);
-BRZ_S: if (CELL(3) == 0) TAKE(); NEXT(4);
-BRZ_A: if (acc == 0) TAKE(); NEXT(3);
-BR: TAKE();
+BRNZ_S: if (CELL(3) != 0) goto taken; NEXT(4);
+BRNZ_A: if (acc != 0) goto taken; NEXT(3);
+BRZ_S: if (CELL(3) == 0) goto taken; NEXT(4);
+BRZ_A: if (acc == 0) goto taken; NEXT(3);
+taken:
+BR: {
+    const intptr_t distance = (intptr_t)(int16_t)at[1] * 2;
+    at = (const uint16_t *)(const void *)((const uint8_t *)at + distance);
+    end += (uintptr_t)distance;
+    if (__builtin_expect(end <= (uintptr_t)at, 0)) {
+        goto refuel;
+    }
+    DISPATCH();
+}
 BR_TABLE: {
     const uint32_t count = at[2];
     const uint32_t index = CELL(1);

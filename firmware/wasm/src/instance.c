@@ -100,7 +100,12 @@ uint32_t wbi_ram_bytes(const uint8_t *object) {
 /* ---- imports ---------------------------------------------------------------------------------------------- */
 
 static bool same_name(const uint8_t *name, uint16_t length, const char *text) {
-    return strlen(text) == length && memcmp(name, text, length) == 0;
+    for (uint32_t i = 0; i < length; i++) {
+        if (text[i] == '\0' || name[i] != (uint8_t)text[i]) {
+            return false;
+        }
+    }
+    return text[length] == '\0';
 }
 
 static bool signature_fits(const uint8_t *type, const char *signature) {
@@ -128,13 +133,13 @@ static enum wbi_status bind(struct wbi_instance *in, const struct wbi_host_funct
             if (same_name(import.module, import.module_bytes, host[k].module) &&
                 same_name(import.name, import.name_bytes, host[k].name)) {
                 if (!signature_fits(wbi_function_type(in->object, function), host[k].signature)) {
-                    return fail(in, WBI_IMPORT_TYPE, "an import has another signature than the host function", i);
+                    return fail(in, WBI_IMPORT_TYPE, "import with another signature", i);
                 }
                 found = &host[k];
             }
         }
         if (found == NULL) {
-            return fail(in, WBI_UNKNOWN_IMPORT, "an import is not granted or does not exist", i);
+            return fail(in, WBI_UNKNOWN_IMPORT, "import not granted", i);
         }
         in->imports[import.kind == 0 ? function : other] = found;
         function += import.kind == 0;
@@ -164,7 +169,7 @@ static enum wbi_status place_segments(struct wbi_instance *in, bool data) {
             const enum wbi_status status =
                 data ? memory_bulk(in, BULK_INIT, i, operand) : table_bulk(in, BULK_INIT, i, operand);
             if (status != WBI_OK) {
-                return fail(in, status, data ? "data segment does not fit" : "elements segment does not fit", i);
+                return fail(in, status, "segment does not fit", i);
             }
         }
         if (s->mode != 1) {
@@ -188,7 +193,7 @@ enum wbi_status wbi_instantiate(struct wbi_instance *in, const uint8_t *object, 
     in->stack_end = buffers->stack + buffers->stack_bytes / 4;
     in->error.reason = "";
     if (!lay_out(object, &at) || at.memory + memory_bytes(h) > buffers->ram_bytes) {
-        return fail(in, WBI_NO_MEMORY, "globals, table and memory do not fit into the RAM given", WBI_NONE);
+        return fail(in, WBI_NO_MEMORY, "RAM too small", WBI_NONE);
     }
     in->imports = (const void **)(void *)ram;
     in->globals = (uint32_t *)(void *)(ram + at.globals);
@@ -270,7 +275,7 @@ enum wbi_status wbi_invoke(struct wbi_instance *in, uint32_t function, const uin
     const uint16_t outer_type = in->host_type;
     in->error.status = WBI_OK;
     if (function >= h->func_count || count != wbi_function_type(in->object, function)[2]) {
-        return fail(in, WBI_BAD_CALL, "no such function, or another number of arguments", WBI_NONE);
+        return fail(in, WBI_BAD_CALL, "no such call", WBI_NONE);
     }
     const uint8_t *type = wbi_function_type(in->object, function);
     uint32_t *base = outer == NULL ? in->stack : outer + call_cells(wbi_function_type(in->object, outer_type));

@@ -67,7 +67,7 @@ static void stream(struct wbi_loader *l) {
     if (l->stream_text) {
         for (uint32_t i = 0; i < part; i++) {
             if (!utf8_next(l, l->at[i])) {
-                malformed(l, "malformed UTF-8 encoding");
+                malformed(l, "malformed UTF-8");
             }
         }
     }
@@ -78,7 +78,7 @@ static void stream(struct wbi_loader *l) {
     l->stream_left -= part;
     if (l->stream_left == 0) {
         if (l->stream_text && l->utf8_left != 0) {
-            malformed(l, "malformed UTF-8 encoding");
+            malformed(l, "malformed UTF-8");
         }
         l->state = l->stream_next;
     }
@@ -99,7 +99,7 @@ static void begin_section(struct wbi_loader *l) {
     l->section = id;
     if (id != 0) {
         if (section_order(id) <= l->order) {
-            malformed(l, "unexpected content after last section");
+            malformed(l, "section out of order");
         }
         l->order = section_order(id);
         make_index_spaces(l, l->order);
@@ -121,7 +121,7 @@ static void step(struct wbi_loader *l) {
     case ST_MAGIC:
         for (uint32_t i = 0; i < 8; i++) {
             if (read_u8(l) != magic[i]) {
-                malformed(l, i < 4 ? "magic header not detected" : "unknown binary version");
+                malformed(l, i < 4 ? "not a WebAssembly module" : "unknown version");
             }
         }
         l->state = ST_SECTION;
@@ -144,7 +144,7 @@ static bool take(struct wbi_loader *l, const uint8_t *data, size_t available, si
     l->end = data + (l->limited ? l->size_left : available);
     if (__builtin_setjmp(l->escape) != 0) {
         if (l->limited) {
-            note(l, WBI_MALFORMED, "unexpected end of section or function");
+            note(l, WBI_MALFORMED, "unexpected end");
         }
         return l->error.status == WBI_OK;
     }
@@ -154,7 +154,7 @@ static bool take(struct wbi_loader *l, const uint8_t *data, size_t available, si
     if (inside) {
         l->size_left -= (uint32_t)*used;
         if (l->state == ST_ITEM_DONE && l->size_left != 0) {
-            malformed(l, "section size mismatch");
+            malformed(l, "section size differs");
         }
         if (l->size_left == 0 && (l->state == ST_SKIP || l->state == ST_ITEM_DONE)) {
             l->state = ST_SECTION;
@@ -178,7 +178,7 @@ enum wbi_status wbi_load_feed(struct wbi_loader *l, const uint8_t *data, size_t 
         }
         const bool stuck = used == 0 && l->state == before;
         if (stuck && available >= WBI_CARRY_BYTES) {
-            note(l, WBI_MALFORMED, "integer representation too long");
+            note(l, WBI_MALFORMED, "integer too long");
             break;
         }
         if (used >= had) { /* the rest is read in place */
@@ -208,14 +208,14 @@ static void finish(struct wbi_loader *l, const uint8_t *digest) {
     const uint32_t commit = WBI_COMMIT;
     l->section = 0;
     if (l->state != ST_SECTION || l->carry_used != 0) {
-        malformed(l, "unexpected end of the module");
+        malformed(l, "unexpected end");
     }
     make_index_spaces(l, 255);
     if (l->bodies != (uint16_t)(h->func_count - h->import_funcs)) {
-        malformed(l, "function and code section have inconsistent lengths");
+        malformed(l, "function and code counts differ");
     }
     if (l->has_data_count && l->data_count != h->data_count) {
-        malformed(l, "data count and data section have inconsistent lengths");
+        malformed(l, "data counts differ");
     }
     out_align(l, 4);
     out_flush(l);
@@ -227,7 +227,7 @@ static void finish(struct wbi_loader *l, const uint8_t *digest) {
     h->crc = object_crc(0, l->flash.base + sizeof *h, l->out - (uint32_t)sizeof *h);
     if (!l->flash.program(l->flash.context, 0, (const uint8_t *)h, offsetof(struct wbi_header, commit)) ||
         !l->flash.program(l->flash.context, offsetof(struct wbi_header, commit), (const uint8_t *)&commit, 4)) {
-        refuse(l, WBI_FLASH_FAILED, "flash could not be programmed");
+        refuse(l, WBI_FLASH_FAILED, "flash failed");
     }
 }
 

@@ -20,10 +20,10 @@
 enum wbi_form { FORM_SS, FORM_SI, FORM_AS, FORM_AI, FORM_SA };
 
 #define WBI_BIN32(X, F) \
-    F(X, ADD) F(X, SUB) F(X, MUL) F(X, AND) F(X, OR) F(X, XOR) F(X, SHL) F(X, SHR_S) F(X, SHR_U)
+    F(X, ADD)
 /* From here on results go to the accumulator only; PUT follows where that is not where they are used. */
 #define WBI_ACC32(X, F) \
-    F(X, ROTL) F(X, EQ) F(X, NE) F(X, LT_S) F(X, GE_S) F(X, LT_U) F(X, GE_U)
+    F(X, AND) F(X, SHR_U) F(X, SUB) F(X, XOR) F(X, SHL) F(X, MUL) F(X, OR) F(X, SHR_S) F(X, ROTL) F(X, EQ) F(X, NE) F(X, LT_S) F(X, GE_S) F(X, LT_U) F(X, GE_U)
 #define WBI_CMP32(X, F) F(X, BR_EQ) F(X, BR_NE) F(X, BR_LT_S) F(X, BR_GE_S) F(X, BR_LT_U) F(X, BR_GE_U)
 #define WBI_BIN64(X, F) \
     F(X, ADD64) F(X, AND64) F(X, SHL64) F(X, SHR_S64) F(X, SHR_U64) F(X, ROTL64)

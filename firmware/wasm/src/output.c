@@ -3,8 +3,8 @@
 
 #include "internal.h"
 
-const char flash_full[] = "the module does not fit into its flash";
-static const char program_failed[] = "flash could not be programmed";
+const char flash_full[] = "flash full";
+static const char program_failed[] = "flash failed";
 
 void note(struct wbi_loader *l, enum wbi_status status, const char *reason) {
     if (l->error.status == WBI_OK) {

@@ -20,15 +20,15 @@ static uint64_t read_leb(struct wbi_loader *l, uint32_t bits, bool is_signed) {
         if (shift + 7 >= bits) {
             const uint32_t used = bits - shift;
             if ((byte & 0x80) != 0) {
-                malformed(l, "integer representation too long or too large");
+                malformed(l, "integer too long");
             }
             if (is_signed) {
                 const int32_t extended = (int32_t)((uint32_t)byte << 25) >> (25 + used - 1);
                 if (extended != 0 && extended != -1) {
-                    malformed(l, "integer representation too long or too large");
+                    malformed(l, "integer too long");
                 }
             } else if ((byte >> used) != 0) {
-                malformed(l, "integer representation too long or too large");
+                malformed(l, "integer too long");
             }
         }
         shift += 7;

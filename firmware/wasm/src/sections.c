@@ -15,7 +15,7 @@ static void value_type(struct wbi_loader *l, uint8_t code, uint8_t *type) {
         return;
     }
     if (code == 0x7b || code == 0x70 || code == 0x6f) {
-        refuse(l, WBI_UNSUPPORTED, "vector or reference type");
+        refuse(l, WBI_UNSUPPORTED, "reference types");
     }
     malformed(l, "malformed value type");
 }
@@ -48,14 +48,14 @@ static void read_limits(struct wbi_loader *l, bool memory, struct limits *limits
     }
     if (memory && limits->page_log2 == 16) {
         if (limits->min > 65536 || ((flags & 1) != 0 && limits->max > 65536)) {
-            invalid(l, "memory size must be at most 65536 pages (4GiB)");
+            invalid(l, "memory larger than 4 GiB");
         }
         if ((flags & 1) == 0) {
             limits->max = 65536;
         }
     }
     if (limits->min > limits->max) {
-        invalid(l, "size minimum must not be greater than maximum");
+        invalid(l, "minimum above maximum");
     }
 }
 
@@ -65,7 +65,7 @@ static void set_memory(struct wbi_loader *l, const struct limits *limits, bool i
         refuse(l, WBI_UNSUPPORTED, "multiple memories");
     }
     if (l->limits.memory_bytes != 0 && ((uint64_t)limits->min << limits->page_log2) > l->limits.memory_bytes) {
-        refuse(l, WBI_LIMIT, "the memory is larger than the limit of the board");
+        refuse(l, WBI_LIMIT, "memory larger than the board's limit");
     }
     h->flags = (uint16_t)(h->flags | WBI_HAS_MEMORY | (imported ? WBI_MEMORY_IMPORTED : 0));
     h->memory_min = limits->min;
@@ -90,7 +90,7 @@ static void make_functions(struct wbi_loader *l, uint32_t defined) {
     uint32_t function = 0;
     l->seen_functions = true;
     if (defined > max_index - (uint32_t)h->import_funcs) {
-        refuse(l, WBI_LIMIT, "too many functions");
+        refuse(l, WBI_LIMIT, "too many entries");
     }
     h->func_count = (uint16_t)(h->import_funcs + defined);
     out_align(l, 4);
@@ -114,7 +114,7 @@ static void make_globals(struct wbi_loader *l, uint32_t defined) {
     uint32_t place = h->import_funcs; /* pointers to imports: functions first, then the others */
     l->seen_globals = true;
     if (defined > 4096) {
-        refuse(l, WBI_LIMIT, "too many globals");
+        refuse(l, WBI_LIMIT, "too many entries");
     }
     h->global_count = (uint16_t)(h->import_globals + defined);
     out_align(l, 4);
@@ -160,18 +160,18 @@ static void const_expression(struct wbi_loader *l, uint8_t type, struct wbi_glob
         const struct wbi_global *other =
             (const struct wbi_global *)(const void *)(l->flash.base + l->header.globals) + bits;
         if ((other->type & 0x80) != 0) {
-            invalid(l, "constant expression required");
+            invalid(l, "not a constant expression");
         }
         found = other->type & 3;
         g->init = WBI_INIT_GLOBAL;
         break;
     case 0xd0:
-    case 0xd2: refuse(l, WBI_UNSUPPORTED, "reference in a constant expression");
-    default: invalid(l, "constant expression required");
+    case 0xd2: refuse(l, WBI_UNSUPPORTED, "reference types");
+    default: invalid(l, "not a constant expression");
     }
     const uint8_t end = read_u8(l);
     if (end != 0x0b) {
-        invalid(l, "constant expression required");
+        invalid(l, "not a constant expression");
     }
     if (found != type) {
         invalid(l, "type mismatch");
@@ -217,7 +217,7 @@ static void type_item(struct wbi_loader *l) {
         malformed(l, "malformed function type");
     }
     if (count > 255) {
-        refuse(l, count > l->size_left ? WBI_MALFORMED : WBI_LIMIT, "more than 255 parameters or results");
+        refuse(l, count > l->size_left ? WBI_MALFORMED : WBI_LIMIT, "more than 255 values");
     }
     l->sub_left = count;
     if (l->state == ST_TYPE) {
@@ -262,7 +262,7 @@ static void import_kind(struct wbi_loader *l) {
     } else if (kind == 1) {
         const uint8_t element = read_u8(l);
         if (element != 0x70) {
-            element == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed reference type");
+            element == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference types") : malformed(l, "malformed element kind");
         }
         read_limits(l, false, &limits);
     } else if (kind == 2) {
@@ -360,7 +360,7 @@ static void export_kind(struct wbi_loader *l) {
     default: malformed(l, "malformed export kind");
     }
     if (index >= count) {
-        invalid(l, "unknown function, table, memory or global");
+        invalid(l, "unknown export");
     }
     out_bytes(l, &kind, 1);
     out_u16(l, index);
@@ -389,7 +389,7 @@ static void element_item(struct wbi_loader *l) {
     const uint32_t flags = read_u32(l);
     uint8_t kind = 0;
     if (flags > 7) {
-        malformed(l, "malformed elements segment kind");
+        malformed(l, "malformed segment kind");
     }
     const bool active = (flags & 1) == 0;
     const uint32_t table = active && (flags & 2) != 0 ? read_u32(l) : 0;
@@ -402,7 +402,7 @@ static void element_item(struct wbi_loader *l) {
     if ((flags & 3) != 0) {
         kind = read_u8(l);
         if (kind != ((flags & 4) != 0 ? 0x70 : 0)) {
-            kind == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed element kind");
+            kind == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference types") : malformed(l, "malformed element kind");
         }
     }
     const uint32_t count = read_u32(l);
@@ -420,12 +420,12 @@ static void element_value(struct wbi_loader *l) {
     if ((l->elem_flags & 4) != 0) {
         const uint8_t opcode = read_u8(l);
         if (opcode != 0xd0 && opcode != 0xd2) {
-            opcode == 0x23 ? refuse(l, WBI_UNSUPPORTED, "reference in a constant expression")
-                                  : invalid(l, "constant expression required");
+            opcode == 0x23 ? refuse(l, WBI_UNSUPPORTED, "reference types")
+                                  : invalid(l, "not a constant expression");
         }
         function = opcode == 0xd0 ? (read_u8(l) == 0x70 ? WBI_NONE : WBI_NONE - 1) : read_u32(l);
         if (read_u8(l) != 0x0b) {
-            invalid(l, "constant expression required");
+            invalid(l, "not a constant expression");
         }
         if (opcode == 0xd0 && function != WBI_NONE) {
             invalid(l, "type mismatch");
@@ -446,7 +446,7 @@ static void data_item(struct wbi_loader *l) {
     struct wbi_global g = {0};
     const uint32_t flags = read_u32(l);
     if (flags > 2) {
-        malformed(l, "malformed data segment kind");
+        malformed(l, "malformed segment kind");
     }
     const uint32_t memory = flags == 2 ? read_u32(l) : 0;
     if (flags != 1) {
@@ -489,7 +489,7 @@ void section_begin(struct wbi_loader *l, uint32_t count) {
         malformed(l, "length out of bounds");
     }
     if (count > max_index) {
-        refuse(l, WBI_LIMIT, "too many entries in a section");
+        refuse(l, WBI_LIMIT, "too many entries");
     }
     out_align(l, 4);
     switch (l->section) {
@@ -521,7 +521,7 @@ void section_begin(struct wbi_loader *l, uint32_t count) {
         return;
     case SECTION_CODE:
         if (count != (uint32_t)(h->func_count - h->import_funcs)) {
-            malformed(l, "function and code section have inconsistent lengths");
+            malformed(l, "function and code counts differ");
         }
         return;
     default:
@@ -542,7 +542,7 @@ static void body_item(struct wbi_loader *l) {
         l->body.start = l->pos + (uint32_t)(inside - start);
         l->body.end = l->body.start + size;
         if (size > l->size_left || (uint32_t)(l->at - inside) > size) {
-            malformed(l, "unexpected end of section or function");
+            malformed(l, "unexpected end");
         }
         l->sub_left = groups;
         body_begin(l, size);
@@ -573,7 +573,7 @@ static void body_item(struct wbi_loader *l) {
         body_instruction(l);
         if (l->body.labels == 0) {
             if (l->pos + (uint32_t)(l->at - start) != l->body.end) {
-                malformed(l, "END opcode expected");
+                malformed(l, "unexpected end");
             }
             l->bodies++;
             next_item(l, ST_BODY);
@@ -610,7 +610,7 @@ void section_item(struct wbi_loader *l) {
     case ST_TABLE: {
         const uint8_t element = read_u8(l);
         if (element != 0x70) {
-            element == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference type") : malformed(l, "malformed reference type");
+            element == 0x6f ? refuse(l, WBI_UNSUPPORTED, "reference types") : malformed(l, "malformed element kind");
         }
         read_limits(l, false, &limits);
         next_item(l, ST_TABLE);
@@ -636,7 +636,7 @@ void section_item(struct wbi_loader *l) {
     case ST_DATA_COUNT: {
         const uint32_t count = read_u32(l);
         if (count > max_index) {
-            refuse(l, WBI_LIMIT, "too many entries in a section");
+            refuse(l, WBI_LIMIT, "too many entries");
         }
         l->has_data_count = true;
         l->data_count = (uint16_t)count;

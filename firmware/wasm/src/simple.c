@@ -38,11 +38,11 @@ static const struct rule rules[128] = {
     R(C_CMPF, D, D, I, OP_F64_LT, 0), R(C_SWAPF, D, D, I, OP_F64_LT, 0),
     R(C_CMPF, D, D, I, OP_F64_LE, 0), R(C_SWAPF, D, D, I, OP_F64_LE, 0),
     /* 67 */ R(C_ONE, I, I, I, OP_CLZ, 0), R(C_ONE, I, I, I, OP_CTZ, 0), R(C_ONE, I, I, I, OP_POPCNT, 0),
-    /* 6a */ R(C_BIN32, I, I, I, OP_ADD_SSS, 0), R(C_BIN32, I, I, I, OP_SUB_SSS, 0), R(C_BIN32, I, I, I, OP_MUL_SSS, 0),
+    /* 6a */ R(C_BIN32, I, I, I, OP_ADD_SSS, 0), R(C_BIN32, I, I, I, OP_SUB_SS, 0), R(C_BIN32, I, I, I, OP_MUL_SS, 0),
     R(C_TRAP_TWO, I, I, I, OP_DIV32, DIV_S), R(C_TRAP_TWO, I, I, I, OP_DIV32, DIV_U),
     R(C_TRAP_TWO, I, I, I, OP_DIV32, REM_S), R(C_TRAP_TWO, I, I, I, OP_DIV32, REM_U),
-    /* 71 */ R(C_BIN32, I, I, I, OP_AND_SSS, 0), R(C_BIN32, I, I, I, OP_OR_SSS, 0), R(C_BIN32, I, I, I, OP_XOR_SSS, 0),
-    R(C_BIN32, I, I, I, OP_SHL_SSS, 0), R(C_BIN32, I, I, I, OP_SHR_S_SSS, 0), R(C_BIN32, I, I, I, OP_SHR_U_SSS, 0),
+    /* 71 */ R(C_BIN32, I, I, I, OP_AND_SS, 0), R(C_BIN32, I, I, I, OP_OR_SS, 0), R(C_BIN32, I, I, I, OP_XOR_SS, 0),
+    R(C_BIN32, I, I, I, OP_SHL_SS, 0), R(C_BIN32, I, I, I, OP_SHR_S_SS, 0), R(C_BIN32, I, I, I, OP_SHR_U_SS, 0),
     R(C_BIN32, I, I, I, OP_ROTL_SS, 0), R(C_TRAP_TWO, I, I, I, OP_DIV32, ROTR),
     /* 79 */ R(C_ONE_KIND, L, L, L, OP_UNARY64, UN_CLZ), R(C_ONE_KIND, L, L, L, OP_UNARY64, UN_CTZ),
     R(C_ONE_KIND, L, L, L, OP_UNARY64, UN_POPCNT),
@@ -109,13 +109,13 @@ static bool constant_right(struct value *a, struct value *b, uint32_t *number, b
 static void binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct value *b) {
     const bool compare = op >= OP_EQ_SS;
     uint32_t number = compare ? (op - OP_EQ_SS) / 5 : 0;
-    const bool commutes = (compare && number < 2) || op == OP_ADD_SSS || op == OP_MUL_SSS || op == OP_AND_SSS ||
-                          op == OP_OR_SSS || op == OP_XOR_SSS;
+    const bool commutes = (compare && number < 2) || op == OP_ADD_SSS || op == OP_MUL_SS || op == OP_AND_SS ||
+                          op == OP_OR_SS || op == OP_XOR_SS;
     const uint16_t dst = top_cell(l);
     uint16_t left = 0;
     uint16_t right = 0;
     uint32_t form;
-    if (op == OP_SUB_SSS && b->op.where == IN_CONST && b->op.value != 0x8000) {
+    if (op == OP_SUB_SS && b->op.where == IN_CONST && b->op.value != 0x8000) {
         b->op.value = (uint16_t)(0 - b->op.value);
         op = OP_ADD_SSS;
     }
@@ -142,7 +142,7 @@ static void binary32(struct wbi_loader *l, uint32_t op, struct value *a, struct 
         right = to_cell(l, b);
     }
     emit(l, op + form);
-    emit_dst(l, dst, op >= OP_ROTL_SS ? ACC_ONLY : 5);
+    emit_dst(l, dst, op >= OP_AND_SS ? ACC_ONLY : 5);
     if (form != FORM_AS && form != FORM_AI) {
         emit_field(l, left);
     }
@@ -349,13 +349,13 @@ void memory_access(struct wbi_loader *l, uint8_t opcode) {
     const uint32_t align = read_u32(l);
     const uint32_t offset = read_u32(l);
     if (align >= 32) {
-        malformed(l, "malformed memop flags");
+        malformed(l, "malformed alignment");
     }
     if ((l->header.flags & WBI_HAS_MEMORY) == 0) {
         invalid(l, "unknown memory");
     }
     if (align > access->bytes_log2) {
-        invalid(l, "alignment must not be larger than natural");
+        invalid(l, "alignment too large");
     }
     if (opcode < 0x36) {
         load(l, access, offset);
@@ -420,14 +420,14 @@ void prefixed_instruction(struct wbi_loader *l) {
     }
     if (number == 8 || number == 9) {
         if (!l->has_data_count) {
-            malformed(l, "data count section required");
+            malformed(l, "data count required");
         }
         if (first >= l->data_count) {
-            invalid(l, "unknown data segment");
+            invalid(l, "unknown segment");
         }
     }
     if ((number == 12 || number == 13) && first >= h->element_count) {
-        invalid(l, "unknown elem segment");
+        invalid(l, "unknown segment");
     }
     switch (number) {
     case 8: bulk(l, OP_MEMORY_BULK, BULK_INIT, first); return;

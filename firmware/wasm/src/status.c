@@ -26,7 +26,6 @@ const char *wbi_status_name(enum wbi_status status) {
         [WBI_TRAP_NULL] = "uninitialized element",
         [WBI_TRAP_SIGNATURE] = "indirect call type mismatch",
         [WBI_TRAP_STACK] = "call stack exhausted",
-        [WBI_TRAP_SEGMENT] = "segment does not fit",
         [WBI_TRAP_HOST] = "host function failed",
     };
     return (unsigned)status < WBI_STATUS_COUNT && names[status] != 0 ? names[status] : "unknown status";
