@@ -102,7 +102,9 @@ class Stream:
     def target(self, name: str | None) -> int:
         return 255 if name is None else self.names.get(name, 254)
 
-    def action(self, letter: bytes, line: int, action: dict[str, Any], expected: list[dict[str, Any]], trap: int) -> None:
+    def action(
+        self, letter: bytes, line: int, action: dict[str, Any], expected: list[dict[str, Any]], trap: int
+    ) -> None:
         try:
             arguments = [bits_of(value) for value in action.get("args", [])]
             results = b"".join(expected_field(value) for value in expected)
@@ -307,7 +309,9 @@ def convert_forms(stream: Stream, path: Path, label: str) -> None:
                 expect = 5 if "definition" in inner.items else EXPECT.get(kind, 0)
                 stream.module(form.line, wasm, expect, True, names[0] if names else None)
             elif kind == "register":
-                stream.register(form.line, form.items[2] if len(form.items) > 2 else None, unquote(form.items[1]).decode())
+                stream.register(
+                    form.line, form.items[2] if len(form.items) > 2 else None, unquote(form.items[1]).decode()
+                )
             elif kind in {"invoke", "get"}:
                 stream.action(b"A", form.line, action_of(form), [], 0)
             elif kind == "assert_return":
