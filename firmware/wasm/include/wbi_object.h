@@ -21,7 +21,6 @@ struct wbi_header {
     uint16_t flags;
     uint8_t digest[32];
     uint32_t bytes;
-    uint32_t crc;          /* CRC-32 of what follows the header */
     uint32_t types;        /* u32 each: offset of a type record */
     uint32_t func_types;   /* u16 each: type index */
     uint32_t func_code;    /* u32 each: offset of the code, 0 for imports */
@@ -40,6 +39,7 @@ struct wbi_header {
     uint8_t reserved;
     uint16_t exit_delta;   /* 0: what a return from the outermost frame subtracts */
     uint16_t exit_code[2]; /* the instruction it returns to */
+    uint32_t crc;          /* CRC-32 of the header up to here and of what follows the header */
     uint32_t commit;
 };
 

@@ -239,7 +239,7 @@ taken:
 BR: {
     const intptr_t distance = (intptr_t)(int16_t)at[1] * 2;
     at = (const uint16_t *)(const void *)((const uint8_t *)at + distance);
-    end += (uintptr_t)distance;
+    end += (uintptr_t)distance - 6; /* the branch itself, so that no loop is free */
     if (__builtin_expect(end <= (uintptr_t)at, 0)) {
         goto refuel;
     }
@@ -250,6 +250,7 @@ BR_TABLE: {
     const uint32_t index = CELL(1);
     const uint16_t *site = at + 3 + count + 1 + 2 * at[3 + (index < count ? index : count)];
     code = site - 1 + (int16_t)site[0];
+    at += 3;
     goto jump;
 }
 CALL:

@@ -4,14 +4,20 @@
 #include "internal.h"
 #include "run.h"
 
-uint32_t object_crc(uint32_t crc, const uint8_t *data, uint32_t length) {
+uint32_t object_crc(const uint8_t *header, const uint8_t *object, uint32_t length) {
     static const uint32_t nibbles[16] = {
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
         0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
     };
-    crc = ~crc;
+    uint32_t crc = ~0u;
     for (uint32_t i = 0; i < length; i++) {
-        crc ^= data[i];
+        if (i == offsetof(struct wbi_header, crc)) {
+            i = (uint32_t)sizeof(struct wbi_header);
+            if (i >= length) {
+                break;
+            }
+        }
+        crc ^= i < sizeof(struct wbi_header) ? header[i] : object[i];
         crc = crc >> 4 ^ nibbles[crc & 15];
         crc = crc >> 4 ^ nibbles[crc & 15];
     }
@@ -22,7 +28,7 @@ enum wbi_status wbi_object_check(const uint8_t *object, uint32_t capacity) {
     const struct wbi_header *h = header_of(object);
     if (capacity < sizeof *h || h->commit != WBI_COMMIT || h->magic != WBI_MAGIC || h->abi != WBI_ABI ||
         h->bytes > capacity || h->bytes < sizeof *h ||
-        object_crc(0, object + sizeof *h, h->bytes - (uint32_t)sizeof *h) != h->crc) {
+        object_crc(object, object, h->bytes) != h->crc) {
         return WBI_BAD_OBJECT;
     }
     return WBI_OK;

@@ -66,12 +66,21 @@ void section_begin(struct wbi_loader *l, uint32_t count);
 /* Makes the function and global tables, even of modules without such sections. */
 void make_index_spaces(struct wbi_loader *l, uint8_t order);
 
+/* One entry of the section is complete. */
+void next_item(struct wbi_loader *l, uint8_t state);
+/* A constant expression of this type. Reads up to its end. */
+void const_expression(struct wbi_loader *l, uint8_t type, struct wbi_global *g);
+void element_item(struct wbi_loader *l);
+void element_value(struct wbi_loader *l);
+void data_item(struct wbi_loader *l);
+
 /* Reads of what is already in flash. */
 const uint8_t *object_type(const uint8_t *base, const struct wbi_header *h, uint32_t type);
 uint16_t object_u16(const uint8_t *at);
 uint32_t object_u32(const uint8_t *at);
 bool object_import(const uint8_t *base, const struct wbi_header *h, uint32_t index, struct wbi_import *import);
-uint32_t object_crc(uint32_t crc, const uint8_t *data, uint32_t length);
+/* The checksum of an object of this length whose header is here. */
+uint32_t object_crc(const uint8_t *header, const uint8_t *object, uint32_t length);
 
 /* ---- function bodies -------------------------------------------------------------------------------------- */
 

@@ -67,6 +67,7 @@ static void stream(struct wbi_loader *l) {
     if (l->stream_text) {
         for (uint32_t i = 0; i < part; i++) {
             if (!utf8_next(l, l->at[i])) {
+                l->pos += i;
                 malformed(l, "malformed UTF-8");
             }
         }
@@ -78,6 +79,7 @@ static void stream(struct wbi_loader *l) {
     l->stream_left -= part;
     if (l->stream_left == 0) {
         if (l->stream_text && l->utf8_left != 0) {
+            l->pos += part;
             malformed(l, "malformed UTF-8");
         }
         l->state = l->stream_next;
@@ -224,7 +226,7 @@ static void finish(struct wbi_loader *l, const uint8_t *digest) {
     memcpy(h->digest, digest, WBI_DIGEST_BYTES);
     h->bytes = l->out;
     h->exit_code[0] = OP_EXIT * 4;
-    h->crc = object_crc(0, l->flash.base + sizeof *h, l->out - (uint32_t)sizeof *h);
+    h->crc = object_crc((const uint8_t *)h, l->flash.base, l->out);
     if (!l->flash.program(l->flash.context, 0, (const uint8_t *)h, offsetof(struct wbi_header, commit)) ||
         !l->flash.program(l->flash.context, offsetof(struct wbi_header, commit), (const uint8_t *)&commit, 4)) {
         refuse(l, WBI_FLASH_FAILED, "flash failed");
