@@ -92,6 +92,8 @@ int main(int argc, char **argv) {
     }
     line("load", "", platform_instructions(platform_ticks() - start));
     line("load_bytes", "", module_length);
+    line("sizeof_instance", "", sizeof instance);
+    line("sizeof_loader", "", sizeof loader);
     line("object_bytes", "", wbi_load_bytes(&loader));
     if (status != WBI_OK) {
         say("load: %s\n", loader.error.reason);

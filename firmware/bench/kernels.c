@@ -1,29 +1,48 @@
 /* What is measured: the same C natively at -O2 and as WebAssembly. Freestanding; each kernel gives a checksum. */
 #include "kernels.h"
 
+#ifdef __wasm__
 #define KERNEL(name) __attribute__((export_name(#name), noinline)) uint32_t name(uint32_t n)
-#ifndef __wasm__
-#undef KERNEL
+#else
 #define KERNEL(name) __attribute__((noinline)) uint32_t name(uint32_t n)
 #endif
 
-static uint32_t words[1024];
-static uint8_t bytes[4096];
-static uint32_t seed;
+/* With -DONLY_<name> that kernel alone. */
+#if !(defined(ONLY_fib) || defined(ONLY_crc32) || defined(ONLY_sieve) || defined(ONLY_matrix) || defined(ONLY_sort) || defined(ONLY_list) || defined(ONLY_sha256) || defined(ONLY_parse) || defined(ONLY_hash64) || defined(ONLY_fir) || defined(ONLY_strings) || defined(ONLY_pid))
+#define ONLY_fib
+#define ONLY_crc32
+#define ONLY_sieve
+#define ONLY_matrix
+#define ONLY_sort
+#define ONLY_list
+#define ONLY_sha256
+#define ONLY_parse
+#define ONLY_hash64
+#define ONLY_fir
+#define ONLY_strings
+#define ONLY_pid
+#endif
 
-static uint32_t next_random(void) {
+static uint32_t words[1024] __attribute__((unused));
+static uint8_t bytes[4096] __attribute__((unused));
+static uint32_t seed __attribute__((unused));
+
+__attribute__((unused)) static uint32_t next_random(void) {
     seed = seed * 1664525u + 1013904223u;
     return seed >> 8;
 }
 
+#ifdef ONLY_fib
 KERNEL(fib) {
     if (n < 2) {
         return n;
     }
     return fib(n - 1) + fib(n - 2);
 }
+#endif
 
 /* Control: bitwise CRC-32. */
+#ifdef ONLY_crc32
 KERNEL(crc32) {
     uint32_t crc = 0xffffffffu;
     for (uint32_t i = 0; i < n; i++) {
@@ -34,8 +53,10 @@ KERNEL(crc32) {
     }
     return ~crc;
 }
+#endif
 
 /* Memory: sieve of Eratosthenes over bytes. */
+#ifdef ONLY_sieve
 KERNEL(sieve) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < sizeof bytes; i++) {
@@ -51,8 +72,10 @@ KERNEL(sieve) {
     }
     return count;
 }
+#endif
 
 /* Memory: product of 16 x 16 matrices. */
+#ifdef ONLY_matrix
 KERNEL(matrix) {
     uint32_t *a = words, *b = words + 256, *c = words + 512;
     uint32_t sum = 0;
@@ -73,8 +96,10 @@ KERNEL(matrix) {
     }
     return sum;
 }
+#endif
 
 /* Memory: heap sort. */
+#ifdef ONLY_sort
 KERNEL(sort) {
     seed = 1;
     for (uint32_t i = 0; i < n; i++) {
@@ -108,12 +133,14 @@ KERNEL(sort) {
     }
     return sum;
 }
+#endif
 
 /* Memory: a linked list, pointers chased. */
 struct node {
     struct node *next;
     uint32_t value;
 };
+#ifdef ONLY_list
 KERNEL(list) {
     struct node *nodes = (struct node *)(void *)words;
     uint32_t sum = 0;
@@ -129,9 +156,10 @@ KERNEL(list) {
     }
     return sum;
 }
+#endif
 
 /* Rotations, tables and memory: SHA-256 of n blocks. */
-static const uint32_t round_constants[64] = {
+__attribute__((unused)) static const uint32_t round_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -141,7 +169,8 @@ static const uint32_t round_constants[64] = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
-static uint32_t rotate_right(uint32_t value, uint32_t count) { return value >> count | value << (32 - count); }
+__attribute__((unused)) static uint32_t rotate_right(uint32_t value, uint32_t count) { return value >> count | value << (32 - count); }
+#ifdef ONLY_sha256
 KERNEL(sha256) {
     uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     for (uint32_t block = 0; block < n; block++) {
@@ -178,8 +207,10 @@ KERNEL(sha256) {
     }
     return state[0] ^ state[7];
 }
+#endif
 
 /* Control and memory: a parser of telemetry lines, by states. */
+#ifdef ONLY_parse
 KERNEL(parse) {
     static const char line[] = "$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,*47\r\n";
     uint32_t sum = 0;
@@ -225,8 +256,10 @@ KERNEL(parse) {
     }
     return sum;
 }
+#endif
 
 /* 64 bits: xorshift and FNV-1a. */
+#ifdef ONLY_hash64
 KERNEL(hash64) {
     uint64_t x = 88172645463325252ull;
     uint64_t hash = 14695981039346656037ull;
@@ -238,8 +271,10 @@ KERNEL(hash64) {
     }
     return (uint32_t)(hash ^ hash >> 32);
 }
+#endif
 
 /* Memory and single precision: a FIR filter of 16 taps. */
+#ifdef ONLY_fir
 KERNEL(fir) {
     float *taps = (float *)(void *)words, *samples = taps + 16;
     float sum = 0;
@@ -257,8 +292,10 @@ KERNEL(fir) {
     }
     return (uint32_t)(int32_t)(sum * 16.0f);
 }
+#endif
 
 /* Memory: bytes copied, compared and searched. */
+#ifdef ONLY_strings
 KERNEL(strings) {
     uint32_t sum = 0;
     for (uint32_t i = 0; i < 256; i++) {
@@ -276,8 +313,10 @@ KERNEL(strings) {
     }
     return sum;
 }
+#endif
 
 /* Double precision: a PID controller. */
+#ifdef ONLY_pid
 KERNEL(pid) {
     double integral = 0, before = 0, position = 0, speed = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -290,3 +329,4 @@ KERNEL(pid) {
     }
     return (uint32_t)(int32_t)(position * 100000.0);
 }
+#endif

@@ -297,6 +297,15 @@ enum wbi_status store_load(const uint8_t *module, uint32_t length, bool keep, bo
     const uint64_t growth = (uint64_t)(h->memory_max - h->memory_min) << h->page_log2;
     uint32_t room = !keep ? left : left > 64u << 20 ? left / 2 : 2u << 20;
     room = growth < room ? (uint32_t)growth : room;
+    bool grows = false; /* memory.grow is 0x40 0x00 */
+    for (uint32_t i = 1; i < length; i++) {
+        grows = grows || (module[i - 1] == 0x40 && module[i] == 0);
+    }
+    if (!grows && h->import_count == 0 && h->export_count == 0) {
+        room = 0;
+    } else if (!grows) {
+        room = room < 8 * 65536 && left > 64u << 20 ? room : room < 4 * 65536 ? room : 4 * 65536;
+    }
     if (need > left) {
         error->reason = "no memory left on this machine";
         return WBI_NO_MEMORY;

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from wasmbed.tools.interpreter import Info
 
 # What a 32-bit build keeps for each instance beside the module's own RAM: struct wbi_instance.
-INSTANCE_BYTES = 136
+INSTANCE_BYTES = 116
 LINKER_EXPORTS = ("__heap_base", "__data_end")
 
 
