@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import json
 import math
@@ -15,28 +16,66 @@ from pathlib import Path
 FIRMWARE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(FIRMWARE / "tests"))
 ROOT = FIRMWARE.parent
-WASM_CFLAGS = (
-    "-target wasm32-freestanding -mcpu=mvp+sign_ext+bulk_memory+multivalue+nontrapping_fptoint+mutable_globals "
-    "-std=c11 -g0 -nostdlib -fno-sanitize=undefined -Wl,--no-entry -Wl,--strip-all"
-).split()
+sys.path.insert(0, str(ROOT / "gateway_agent" / "src"))
+interpreter = importlib.import_module("wasmbed.tools.interpreter")
+pack = importlib.import_module("wasmbed.tools.pack")
+WASM_CFLAGS = [
+    "-target",
+    "wasm32-freestanding",
+    "-mcpu=mvp+sign_ext+bulk_memory+multivalue+nontrapping_fptoint+mutable_globals",
+    "-std=c11",
+    "-g0",
+    "-nostdlib",
+    "-fno-sanitize=undefined",
+    "-Wl,--no-entry",
+    "-Wl,--strip-all",
+]
 TARGETS = {
     "m4": (
-        "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 --specs=nano.specs".split(),
+        [
+            "arm-none-eabi-gcc",
+            "-mcpu=cortex-m4",
+            "-mthumb",
+            "-mfloat-abi=hard",
+            "-mfpu=fpv4-sp-d16",
+            "--specs=nano.specs",
+        ],
         ["tests/platform/semihost.c", "tests/platform/start_m4.c"],
         "tests/platform/m4.ld",
-        "qemu-system-arm -M mps2-an386".split(),
+        ["qemu-system-arm", "-M", "mps2-an386"],
     ),
     "rv32": (
-        "riscv64-unknown-elf-gcc -march=rv32imac -misa-spec=2.2 -mabi=ilp32 -mcmodel=medany --specs=picolibc.specs".split(),
+        [
+            "riscv64-unknown-elf-gcc",
+            "-march=rv32imac",
+            "-misa-spec=2.2",
+            "-mabi=ilp32",
+            "-mcmodel=medany",
+            "--specs=picolibc.specs",
+        ],
         ["tests/platform/semihost.c", "tests/platform/start_rv32.S"],
         "tests/platform/rv32.ld",
-        "qemu-system-riscv32 -M virt -cpu sifive-e31 -m 128M -bios none".split(),
+        ["qemu-system-riscv32", "-M", "virt", "-cpu", "sifive-e31", "-m", "128M", "-bios", "none"],
     ),
 }
-API = (
-    "wbi_load_begin wbi_load_feed wbi_load_finish wbi_load_bytes wbi_object_check wbi_instantiate wbi_start wbi_invoke "
-    "wbi_resume wbi_result wbi_set_fuel wbi_expire wbi_guest wbi_find_function wbi_status_name wbi_ram_bytes"
-).split()
+API = [
+    "wbi_load_begin",
+    "wbi_load_feed",
+    "wbi_load_finish",
+    "wbi_load_bytes",
+    "wbi_object_check",
+    "wbi_instantiate",
+    "wbi_start",
+    "wbi_invoke",
+    "wbi_resume",
+    "wbi_result",
+    "wbi_set_fuel",
+    "wbi_expire",
+    "wbi_guest",
+    "wbi_find_function",
+    "wbi_status_name",
+    "wbi_ram_bytes",
+]
 FIB24_CALLS = 150_049
 LIMITS = {
     "text_bytes_m4": 34_816,
@@ -98,13 +137,32 @@ def count_instructions(build: Path, folder: Path, kind: str, module: Path) -> di
     )
     program = folder / f"bench_{kind}"
     sources = ["bench/bench.c", "bench/kernels.c", "tests/platform/say.c", *platform]
-    flags = "-std=gnu11 -O2 -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Iwasm/include -nostartfiles".split()
+    flags = [
+        "-std=gnu11",
+        "-O2",
+        "-fno-strict-aliasing",
+        "-ffp-contract=off",
+        "-Wall",
+        "-Wextra",
+        "-Iwasm/include",
+        "-nostartfiles",
+    ]
     run(
         [*compiler, *flags, *sources, str(array), str(build / kind / "libwbi.a"), "-T", script, "-Wl,--gc-sections",
          "-o", str(program)],
         cwd=FIRMWARE,
     )  # fmt: skip
-    machine = "-icount shift=0 -nographic -monitor none -serial none -semihosting-config enable=on,target=native".split()
+    machine = [
+        "-icount",
+        "shift=0",
+        "-nographic",
+        "-monitor",
+        "none",
+        "-serial",
+        "none",
+        "-semihosting-config",
+        "enable=on,target=native",
+    ]
     output = run([*qemu, *machine, "-kernel", str(program)], timeout=300).stdout
     return {name: int(value) for name, value in (line.split() for line in output.splitlines() if line.count(" ") == 1)}
 
@@ -137,11 +195,12 @@ def host_against_wasm3(build: Path, module: Path) -> dict[str, float]:
     except ImportError:
         print("wasm3 (pywasm3) is not installed: host_vs_wasm3 is left out")
         return {}
-    import ctypes
-
     library = ctypes.CDLL(str(build / "unit" / "libbench.so"))
     wasm = module.read_bytes()
-    if library.shim_load(wasm, len(wasm), 4096, 8192, 1 << 20, 0, 0, 0) != 0 or library.shim_start(1 << 20, 1 << 16) != 0:
+    if (
+        library.shim_load(wasm, len(wasm), 4096, 8192, 1 << 20, 0, 0, 0) != 0
+        or library.shim_start(1 << 20, 1 << 16) != 0
+    ):
         raise SystemExit("the host build refuses the kernels")
     environment = wasm3.Environment()
     runtime = environment.new_runtime(65536)
@@ -185,47 +244,9 @@ def spec_figures() -> dict[str, int]:
     return figures
 
 
-def tools_on_path() -> None:
-    sys.path.insert(0, str(ROOT / "gateway_agent" / "src"))
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--no-spec", action="store_true")
-    arguments = parser.parse_args()
-    build: Path = arguments.build
-    folder = build / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    tools_on_path()
-    pack = importlib.import_module("wasmbed.tools.pack")
-    interpreter = importlib.import_module("wasmbed.tools.interpreter")
-    modules = programs(folder)
+def flash_figures(modules: dict[str, Path]) -> dict[str, float]:
+    """Flash and RAM of the programs as `wasmbed pack` gives them."""
     figures: dict[str, float] = {}
-    for kind in TARGETS:
-        counts = count_instructions(build, folder, kind, modules["all"])
-        slow = {
-            name.removeprefix("interp_"): counts[name] / counts["native_" + name.removeprefix("interp_")]
-            for name in counts
-            if name.startswith("interp_")
-        }
-        figures[f"slowdown_{kind}"] = round(math.exp(sum(map(math.log, slow.values())) / len(slow)), 2)
-        integers = [value for name, value in slow.items() if name not in {"fir", "pid"}]
-        figures[f"slowdown_integer_{kind}"] = round(math.exp(sum(map(math.log, integers)) / len(integers)), 2)
-        figures |= {f"slowdown_{name}_{kind}": round(value, 2) for name, value in slow.items()}
-        figures[f"fib24_insns_per_call_{kind}"] = round(counts["fib24"] / FIB24_CALLS, 1)
-        figures[f"host_call_insns_{kind}"] = round(counts["host_call_x1000"] / 1000, 1)
-        figures[f"validate_insns_per_byte_{kind}"] = round(counts["load"] / counts["load_bytes"], 1)
-        figures[f"check_insns_per_byte_{kind}"] = round(counts["check"] / counts["object_bytes"], 1)
-        shares = text_bytes(build, folder, kind)
-        figures[f"text_bytes_{kind}"] = shares["wbi"] + shares["libgcc"]
-        figures[f"text_libc_bytes_{kind}"] = shares["libc"]
-        figures[f"static_ram_bytes_{kind}"] = shares["ram"]
-        for name in ("sizeof_instance", "sizeof_loader"):
-            figures[f"{name}_{kind}"] = counts[name]
-    figures["host_call_insns"] = max(figures["host_call_insns_m4"], figures["host_call_insns_rv32"])
-    figures["validate_insns_per_byte"] = max(figures["validate_insns_per_byte_m4"], figures["validate_insns_per_byte_rv32"])
     ratios = []
     for name, path in modules.items():
         if name == "all":
@@ -237,9 +258,54 @@ def main() -> int:
         if name == "blink":
             figures["guest_min_memory_bytes"] = info.memory_bytes
             figures["blink_wasm_bytes"] = len(packed.wasm)
-            figures["ram_bytes"] = next(c.ram_bytes for c in pack.costs(info)) - info.memory_bytes
+            figures["ram_bytes"] = next(cost.ram_bytes for cost in pack.costs(info)) - info.memory_bytes
     figures["flash_bytes_per_wasm_byte"] = round(sum(ratios) / len(ratios), 2)
     figures["flash_programs"] = len(ratios)
+    return figures
+
+
+def speed_figures(build: Path, folder: Path, kind: str, module: Path) -> dict[str, float]:
+    """Instructions and flash on one core."""
+    counts = count_instructions(build, folder, kind, module)
+    slow = {
+        name.removeprefix("interp_"): counts[name] / counts["native_" + name.removeprefix("interp_")]
+        for name in counts
+        if name.startswith("interp_")
+    }
+    integers = [value for name, value in slow.items() if name not in {"fir", "pid"}]
+    shares = text_bytes(build, folder, kind)
+    return {
+        f"slowdown_{kind}": round(math.exp(sum(map(math.log, slow.values())) / len(slow)), 2),
+        f"slowdown_integer_{kind}": round(math.exp(sum(map(math.log, integers)) / len(integers)), 2),
+        **{f"slowdown_{name}_{kind}": round(value, 2) for name, value in slow.items()},
+        f"fib24_insns_per_call_{kind}": round(counts["fib24"] / FIB24_CALLS, 1),
+        f"host_call_insns_{kind}": round(counts["host_call_x1000"] / 1000, 1),
+        f"validate_insns_per_byte_{kind}": round(counts["load"] / counts["load_bytes"], 1),
+        f"check_insns_per_byte_{kind}": round(counts["check"] / counts["object_bytes"], 1),
+        f"text_bytes_{kind}": shares["wbi"] + shares["libgcc"],
+        f"text_libc_bytes_{kind}": shares["libc"],
+        f"static_ram_bytes_{kind}": shares["ram"],
+        f"sizeof_instance_{kind}": counts["sizeof_instance"],
+        f"sizeof_loader_{kind}": counts["sizeof_loader"],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--no-spec", action="store_true")
+    arguments = parser.parse_args()
+    build: Path = arguments.build
+    folder = build / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    modules = programs(folder)
+    figures: dict[str, float] = {}
+    for kind in TARGETS:
+        figures |= speed_figures(build, folder, kind, modules["all"])
+    figures["host_call_insns"] = max(figures["host_call_insns_m4"], figures["host_call_insns_rv32"])
+    figures["validate_insns_per_byte"] = max(figures[f"validate_insns_per_byte_{kind}"] for kind in TARGETS)
+    figures |= flash_figures(modules)
     if figures["sizeof_instance_m4"] != pack.INSTANCE_BYTES:
         raise SystemExit(f"pack.INSTANCE_BYTES is not the {figures['sizeof_instance_m4']} of struct wbi_instance")
     run(["make", "-s", "-C", str(FIRMWARE), f"BUILD={build}", str(build / "unit" / "libbench.so")])

@@ -56,9 +56,7 @@ class Interpreter:
         stack_bytes: int = 0,
     ) -> int:
         wasm = bytes(wasmtime.wat2wasm(module)) if isinstance(module, str) else module
-        status = self.lib.shim_load(
-            wasm, len(wasm), piece, scratch, flash, function_bytes, memory_bytes, stack_bytes
-        )
+        status = self.lib.shim_load(wasm, len(wasm), piece, scratch, flash, function_bytes, memory_bytes, stack_bytes)
         assert self.lib.shim_violations() == 0, "a programmed place of the flash was programmed again"
         return int(status)
 

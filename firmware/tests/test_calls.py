@@ -74,8 +74,21 @@ def test_trap_names_function_and_byte(
     assert error.status == status
     assert error.reason not in {"", "unknown status"}
     assert wasm[error.offset] == opcode, "the byte of the instruction that trapped"
-    names = ["fail", "plain", "unreachable", "load", "far", "store8", "load64", "divide", "truncate", "indirect", "other",
-             "deep", "host"]  # fmt: skip
+    names = [
+        "fail",
+        "plain",
+        "unreachable",
+        "load",
+        "far",
+        "store8",
+        "load64",
+        "divide",
+        "truncate",
+        "indirect",
+        "other",
+        "deep",
+        "host",
+    ]
     assert error.function == names.index(name)
 
 

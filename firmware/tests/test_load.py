@@ -85,7 +85,7 @@ def test_limits_of_a_board_are_refusals(interp: Interpreter, limits: dict[str, i
 @pytest.mark.parametrize(
     ("text", "status", "function"),
     [
-        ("(module (func (export \"f\") (result i32) (i64.const 1)))", INVALID, 0),
+        ('(module (func (export "f") (result i32) (i64.const 1)))', INVALID, 0),
         ("(module (func) (func (local i32) (drop (f32.add (local.get 0) (local.get 0)))))", INVALID, 1),
     ],
 )

@@ -1,4 +1,4 @@
-"""The official tests, on the host with sanitizers and on both cores in QEMU; the same library objects as the firmware."""
+"""The official tests, on the host with sanitizers and on both cores in QEMU, with the firmware's own library."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import wasmtime
+
 TRAPS = {
     "unreachable": 14,
     "out of bounds memory access": 15,
@@ -37,7 +39,7 @@ EXPECT = {"assert_malformed": 1, "assert_invalid": 2, "assert_unlinkable": 3, "a
 TYPES = {"i32": 0, "i64": 1, "f32": 2, "f64": 3}
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """A command that needs a feature the interpreter does not have."""
 
 
@@ -60,13 +62,13 @@ def text_field(text: str) -> bytes:
 
 def bits_of(value: dict[str, Any]) -> int:
     if value["type"] not in TYPES:
-        raise Unsupported(f"value of type {value['type']}")
+        raise UnsupportedError(f"value of type {value['type']}")
     return int(value["value"])
 
 
 def expected_field(value: dict[str, Any]) -> bytes:
     if value["type"] not in TYPES:
-        raise Unsupported(f"value of type {value['type']}")
+        raise UnsupportedError(f"value of type {value['type']}")
     text = value["value"]
     match = {"nan:canonical": 1, "nan:arithmetic": 2}.get(text, 0)
     return struct.pack("<BBQ", TYPES[value["type"]], match, 0 if match else int(text))
@@ -108,7 +110,7 @@ class Stream:
         try:
             arguments = [bits_of(value) for value in action.get("args", [])]
             results = b"".join(expected_field(value) for value in expected)
-        except Unsupported as error:
+        except UnsupportedError as error:
             self.skip(line, str(error))
             return
         self.head(letter, line)
@@ -281,8 +283,6 @@ def action_of(form: Form) -> dict[str, Any]:
 
 def wasm_of(form: Form) -> bytes | None:
     """The binary of a module form; None for a quoted text that is not to be parsed."""
-    import wasmtime
-
     items = [item for item in form.items[1:] if isinstance(item, Form) or not item.startswith("$")]
     if items and items[0] == "binary":
         return b"".join(unquote(item) for item in items[1:])
@@ -291,44 +291,52 @@ def wasm_of(form: Form) -> bytes | None:
     return bytes(wasmtime.wat2wasm(form.text.replace("(module definition", "(module", 1)))
 
 
+def convert_module(stream: Stream, form: Form, kind: str, where: str) -> None:
+    """A module, or an assertion about one."""
+    inner = form if kind == "module" else form.items[1]
+    wasm = wasm_of(inner)
+    if wasm is None:
+        stream.text_only.append(where)
+        return
+    names = [item for item in inner.items[1:] if isinstance(item, str) and item.startswith("$")]
+    expect = 5 if "definition" in inner.items else EXPECT.get(kind, 0)
+    stream.module(form.line, wasm, expect, True, names[0] if names else None)
+
+
+def convert_form(stream: Stream, form: Form, where: str) -> None:
+    kind = form.items[0]
+    if kind == "module" or kind in EXPECT:
+        convert_module(stream, form, kind, where)
+    elif kind == "register":
+        module = form.items[2] if len(form.items) > 2 else None
+        stream.register(form.line, module, unquote(form.items[1]).decode())
+    elif kind in {"invoke", "get"}:
+        stream.action(b"A", form.line, action_of(form), [], 0)
+    elif kind == "assert_return":
+        stream.action(b"A", form.line, action_of(form.items[1]), [constant(item) for item in form.items[2:]], 0)
+    elif kind in {"assert_trap", "assert_exhaustion"}:
+        inner = form.items[1]
+        if inner.items[0] == "module":
+            stream.module(form.line, wasm_of(inner) or b"", 4, True, None)
+        else:
+            stream.action(b"T", form.line, action_of(inner), [], trap_number(unquote(form.items[2]).decode()))
+    else:
+        raise ValueError(f"unknown command {kind}")
+
+
 def convert_forms(stream: Stream, path: Path, label: str) -> None:
     stream.file(label)
     for form in read_forms(path.read_text()):
-        kind = form.items[0]
         where = f"{label}:{form.line}"
+        if where in stream.exclude:
+            stream.skip(form.line, stream.exclude[where])
+            continue
         try:
-            if where in stream.exclude:
-                stream.skip(form.line, stream.exclude[where])
-            elif kind == "module" or kind in EXPECT:
-                inner = form if kind == "module" else form.items[1]
-                wasm = wasm_of(inner)
-                if wasm is None:
-                    stream.text_only.append(where)
-                    continue
-                names = [item for item in inner.items[1:] if isinstance(item, str) and item.startswith("$")]
-                expect = 5 if "definition" in inner.items else EXPECT.get(kind, 0)
-                stream.module(form.line, wasm, expect, True, names[0] if names else None)
-            elif kind == "register":
-                stream.register(
-                    form.line, form.items[2] if len(form.items) > 2 else None, unquote(form.items[1]).decode()
-                )
-            elif kind in {"invoke", "get"}:
-                stream.action(b"A", form.line, action_of(form), [], 0)
-            elif kind == "assert_return":
-                stream.action(b"A", form.line, action_of(form.items[1]), [constant(item) for item in form.items[2:]], 0)
-            elif kind in {"assert_trap", "assert_exhaustion"}:
-                text = unquote(form.items[2]).decode()
-                inner = form.items[1]
-                if inner.items[0] == "module":
-                    stream.module(form.line, wasm_of(inner) or b"", 4, True, None)
-                else:
-                    stream.action(b"T", form.line, action_of(inner), [], trap_number(text))
-            else:
-                raise ValueError(f"{where}: unknown command {kind}")
+            convert_form(stream, form, where)
         except (KeyError, ValueError) as error:
             stream.skip(form.line, f"cannot be converted: {error}")
-        except Exception as error:  # noqa: BLE001  wat2wasm's own error type
-            if kind in {"assert_invalid", "assert_malformed"}:
+        except wasmtime.WasmtimeError as error:
+            if form.items[0] in {"assert_invalid", "assert_malformed"}:
                 stream.text_only.append(where)
             else:
                 stream.skip(form.line, f"cannot be converted: {str(error).splitlines()[0]}")
@@ -352,8 +360,10 @@ def main() -> int:
         ("wasm-v1", sorted((arguments.suites / "wasm-v1").glob("*.wast")), ["--disable-reference-types"]),
         ("wasm-v2", [arguments.suites / "wasm-v2" / name for name in v2_files], []),
     ]
-    for proposal in lists["proposals"]:
-        plans.append((proposal, sorted((arguments.suites / "proposals" / proposal).glob("*.wast")), []))
+    plans += [
+        (proposal, sorted((arguments.suites / "proposals" / proposal).glob("*.wast")), [])
+        for proposal in lists["proposals"]
+    ]
     for suite, files, options in plans:
         for path in files:
             label = f"{suite}/{path.name}"

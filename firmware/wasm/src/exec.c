@@ -9,7 +9,13 @@
 #define WIDE(n) read_wide((const uint32_t *)(const void *)(frame + at[n]))
 #define SET_WIDE(n, v) write_wide((uint32_t *)(void *)(frame + at[n]), (v))
 #define IMM(n) ((uint32_t)(int32_t)(int16_t)at[n])
-#define DISPATCH() goto *(const void *)*(const void *const *)(const void *)((const char *)labels + *at * (sizeof(void *) / 4))
+#ifdef WBI_PROFILE /* counts executed instructions, for bench/profile.c */
+extern uint64_t wbi_profile[];
+#define COUNT() wbi_profile[*at / 4]++
+#else
+#define COUNT() (void)0
+#endif
+#define DISPATCH() COUNT(); goto *(const void *)*(const void *const *)(const void *)((const char *)labels + *at * (sizeof(void *) / 4))
 #define NEXT(n) do { at += (n); DISPATCH(); } while (0)
 #define TRAP(s, n) do { status = (s); where = (n); goto trap; } while (0)
 static inline uint64_t read_wide(const uint32_t *cell) { return cell[0] | (uint64_t)cell[1] << 32; }

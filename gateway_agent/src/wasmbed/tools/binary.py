@@ -98,11 +98,9 @@ def write_sections(sections: list[Section]) -> bytes:
     return MAGIC + b"".join(bytes([s.number]) + leb(len(s.data)) + s.data for s in sections)
 
 
-def section(sections: list[Section], number: int) -> Reader | None:
-    for found in sections:
-        if found.number == number:
-            return Reader(found.data)
-    return None
+def section(sections: list[Section], number: int) -> Reader:
+    """The contents of a section; of one that is not there, an empty vector."""
+    return Reader(next((found.data for found in sections if found.number == number), b"\0"))
 
 
 def read_memory(reader: Reader) -> Memory:
@@ -116,7 +114,7 @@ def read_memory(reader: Reader) -> Memory:
 def memories(sections: list[Section]) -> list[Memory]:
     """The memories that the module defines itself."""
     reader = section(sections, MEMORY)
-    return [read_memory(reader) for _ in range(reader.leb())] if reader else []
+    return [read_memory(reader) for _ in range(reader.leb())]
 
 
 def write_memory(memory: Memory) -> bytes:
@@ -138,7 +136,7 @@ class Export:
 
 def exports(sections: list[Section]) -> list[Export]:
     reader = section(sections, EXPORT)
-    return [Export(reader.name(), reader.byte(), reader.leb()) for _ in range(reader.leb())] if reader else []
+    return [Export(reader.name(), reader.byte(), reader.leb()) for _ in range(reader.leb())]
 
 
 def write_exports(entries: list[Export]) -> bytes:
@@ -150,8 +148,7 @@ def imported(sections: list[Section], kind: int) -> int:
     """How many functions (0), tables, memories or globals (3) the module imports."""
     reader = section(sections, IMPORT)
     count = 0
-    for _ in range(reader.leb() if reader else 0):
-        assert reader is not None
+    for _ in range(reader.leb()):
         reader.name()
         reader.name()
         found = reader.byte()
@@ -174,8 +171,7 @@ def constant_globals(sections: list[Section]) -> dict[int, int]:
     reader = section(sections, GLOBAL)
     first = imported(sections, 3)
     values = {}
-    for index in range(reader.leb() if reader else 0):
-        assert reader is not None
+    for index in range(reader.leb()):
         kind = reader.byte()
         reader.byte()
         opcode = reader.byte()
@@ -194,8 +190,7 @@ def data_end(sections: list[Section]) -> int:
     """The first address after every active data segment with a constant address."""
     reader = section(sections, DATA)
     end = 0
-    for _ in range(reader.leb() if reader else 0):
-        assert reader is not None
+    for _ in range(reader.leb()):
         flags = reader.leb()
         address = 0
         if flags == 2:
@@ -234,8 +229,7 @@ def _skip_instruction(reader: Reader) -> int:
 def uses_memory_size(sections: list[Section]) -> bool:
     """True when the code asks for or changes the number of pages."""
     reader = section(sections, CODE)
-    for _ in range(reader.leb() if reader else 0):
-        assert reader is not None
+    for _ in range(reader.leb()):
         body = Reader(reader.take(reader.leb()))
         for _ in range(body.leb()):
             body.leb()
