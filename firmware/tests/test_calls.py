@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import wasmtime
-from conftest import (
+from wbi_support import (
     CONVERSION,
     DIVIDE,
     HOST,

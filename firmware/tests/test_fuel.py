@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import OK, OUT_OF_FUEL, TIMED_OUT, Interpreter
+from wbi_support import OK, OUT_OF_FUEL, TIMED_OUT, Interpreter
 
 LOOP = """(module
   (import "host" "add" (func $add (param i32 i32) (result i32)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from conftest import make
+from wbi_support import make
 
 SECONDS = int(os.environ.get("WASMBED_FUZZ_SECONDS", "60"))
 

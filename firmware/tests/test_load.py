@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import wasmtime
-from conftest import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wbi_support import (
     BAD_OBJECT,
     FLASH_FAILED,
     FLASH_FULL,
@@ -15,8 +17,6 @@ from conftest import (
     UNSUPPORTED,
     Interpreter,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 MODULE = """(module
   (import "host" "add" (func $add (param i32 i32) (result i32)))

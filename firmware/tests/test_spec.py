@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, FIRMWARE, make
 from suite import data_folder
+from wbi_support import BUILD, FIRMWARE, make
 
 QEMU = {
     "m4": ["qemu-system-arm", "-M", "mps2-an386"],
