@@ -1,0 +1,22 @@
+/* The smallest useful application: averages readings and reports; what the memory of a C module cannot go below. */
+#include "wasmbed.h"
+
+static int32_t history[8];
+static uint32_t count;
+
+WB_EXPORT("wasmbed_start") int wasmbed_start(void) {
+    wb_log(WB_INFO, "started");
+    return 0;
+}
+
+WB_EXPORT("wasmbed_tick") int wasmbed_tick(void) {
+    int32_t sum = 0;
+    history[count++ % 8] = (int32_t)(wb_clock_monotonic_ns() >> 10) & 0xff;
+    for (uint32_t i = 0; i < 8; i++) {
+        sum += history[i];
+    }
+    if (sum / 8 > 200) {
+        wb_log(WB_WARN, "high");
+    }
+    return 0;
+}

@@ -1,0 +1,328 @@
+/* The interpreter as a program: what a device would do with a module, on a developer's desk.
+ *
+ *   wasmbed-interp info  MODULE                        one line of JSON: flash, RAM, imports, exports
+ *   wasmbed-interp run   MODULE [--ticks N] [limits]   wasmbed_start, then wasmbed_tick N times
+ *   wasmbed-interp call  MODULE FUNCTION [NUMBER...] [limits]
+ *   limits: --fuel N --stack BYTES --ram BYTES --flash BYTES
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "wbi.h"
+
+static uint8_t *flash_memory;
+static struct {
+    uint32_t fuel, stack, ram, flash, ticks;
+} limits = {100000000u, 8192, 1u << 20, 4u << 20, 1};
+
+/* NOR: a programmed place is not programmed again. */
+static bool program(void *context, uint32_t offset, const uint8_t *data, uint32_t length) {
+    uint8_t *to = (uint8_t *)context + offset;
+    for (uint32_t i = 0; i < length; i++) {
+        if ((to[i] & data[i]) != data[i]) {
+            return false;
+        }
+        to[i] = (uint8_t)(to[i] & data[i]);
+    }
+    return true;
+}
+
+/* ---- wasmbed:sys ------------------------------------------------------------------------------------------ */
+
+static int32_t negative(int32_t number) { return -number; }
+enum { BAD_ARGUMENT = 22, AGAIN = 11 };
+
+static enum wbi_status host_log(struct wbi_instance *in, void *context, uint32_t *cells) {
+    static const char *const levels[] = {"error", "warning", "info", "debug", "trace"};
+    const uint8_t *text = wbi_guest(in, cells[1], cells[2]);
+    (void)context;
+    if (text == NULL) {
+        return WBI_TRAP_MEMORY;
+    }
+    printf("%s: %.*s\n", levels[cells[0] < 5 ? cells[0] : 4], (int)cells[2], (const char *)text);
+    return WBI_OK;
+}
+
+static enum wbi_status host_clock(struct wbi_instance *in, void *context, uint32_t *cells) {
+    struct timespec now;
+    (void)in;
+    clock_gettime(context == NULL ? CLOCK_MONOTONIC : CLOCK_REALTIME, &now);
+    const uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    cells[0] = (uint32_t)ns;
+    cells[1] = (uint32_t)(ns >> 32);
+    return WBI_OK;
+}
+
+static enum wbi_status host_random(struct wbi_instance *in, void *context, uint32_t *cells) {
+    uint8_t *buffer = wbi_guest(in, cells[0], cells[1]);
+    (void)context;
+    if (buffer == NULL) {
+        return WBI_TRAP_MEMORY;
+    }
+    cells[0] = cells[1] <= 256 && getrandom(buffer, cells[1], 0) == (ssize_t)cells[1] ? cells[1]
+                                                                                     : (uint32_t)negative(BAD_ARGUMENT);
+    return WBI_OK;
+}
+
+static enum wbi_status host_no_messages(struct wbi_instance *in, void *context, uint32_t *cells) {
+    (void)in;
+    (void)context;
+    cells[0] = (uint32_t)negative(AGAIN);
+    return WBI_OK;
+}
+
+static enum wbi_status host_sent(struct wbi_instance *in, void *context, uint32_t *cells) {
+    (void)in;
+    (void)context;
+    cells[0] = cells[3];
+    return WBI_OK;
+}
+
+static enum wbi_status host_device_name(struct wbi_instance *in, void *context, uint32_t *cells) {
+    static const char name[] = "default/desk";
+    uint8_t *buffer = wbi_guest(in, cells[0], cells[1]);
+    (void)context;
+    if (buffer == NULL) {
+        return WBI_TRAP_MEMORY;
+    }
+    if (cells[1] < sizeof name - 1) {
+        cells[0] = (uint32_t)negative(BAD_ARGUMENT);
+        return WBI_OK;
+    }
+    memcpy(buffer, name, sizeof name - 1);
+    cells[0] = sizeof name - 1;
+    return WBI_OK;
+}
+
+static enum wbi_status host_env(struct wbi_instance *in, void *context, uint32_t *cells) {
+    (void)in;
+    (void)context;
+    cells[0] = (uint32_t)negative(BAD_ARGUMENT);
+    return WBI_OK;
+}
+
+static enum wbi_status host_sleep_hint(struct wbi_instance *in, void *context, uint32_t *cells) {
+    (void)in;
+    (void)context;
+    (void)cells;
+    return WBI_OK;
+}
+
+static int realtime;
+static const struct wbi_host_function host[] = {
+    {"wasmbed:sys", "log", "iii:", host_log, NULL},
+    {"wasmbed:sys", "clock_monotonic_ns", ":I", host_clock, NULL},
+    {"wasmbed:sys", "clock_realtime_ns", ":I", host_clock, &realtime},
+    {"wasmbed:sys", "random", "ii:i", host_random, NULL},
+    {"wasmbed:sys", "send", "iiii:i", host_sent, NULL},
+    {"wasmbed:sys", "recv", "iiii:i", host_no_messages, NULL},
+    {"wasmbed:sys", "device_name", "ii:i", host_device_name, NULL},
+    {"wasmbed:sys", "env", "iiii:i", host_env, NULL},
+    {"wasmbed:sys", "sleep_hint", "i:", host_sleep_hint, NULL},
+};
+enum { HOST_COUNT = sizeof host / sizeof host[0] };
+
+/* ---- loading ---------------------------------------------------------------------------------------------- */
+
+static void show_error(const struct wbi_error *error) {
+    fprintf(stderr, "%s: %s", wbi_status_name((enum wbi_status)error->status), error->reason);
+    if (error->function != WBI_NO_FUNCTION) {
+        fprintf(stderr, " in function %" PRIu32, error->function);
+    }
+    fprintf(stderr, " at byte %" PRIu32 "\n", error->offset);
+}
+
+static enum wbi_status load(const char *path, struct wbi_loader *loader) {
+    static uint32_t scratch[4096];
+    static const uint8_t digest[WBI_DIGEST_BYTES];
+    uint8_t piece[256];
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    if (file == NULL) {
+        fprintf(stderr, "%s cannot be read\n", path);
+        exit(2);
+    }
+    memset(flash_memory, 0xff, limits.flash);
+    const struct wbi_flash flash = {flash_memory, flash_memory, limits.flash, program};
+    enum wbi_status status = wbi_load_begin(loader, &flash, scratch, sizeof scratch, NULL);
+    for (size_t got; status == WBI_OK && (got = fread(piece, 1, sizeof piece, file)) > 0;) {
+        status = wbi_load_feed(loader, piece, got);
+    }
+    if (file != stdin) {
+        fclose(file);
+    }
+    return status == WBI_OK ? wbi_load_finish(loader, digest) : status;
+}
+
+static void print_text(const uint8_t *text, uint32_t length) {
+    putchar('"');
+    for (uint32_t i = 0; i < length; i++) {
+        if (text[i] < 0x20 || text[i] == '"' || text[i] == '\\') {
+            printf("\\u%04x", text[i]);
+        } else {
+            putchar(text[i]);
+        }
+    }
+    putchar('"');
+}
+
+static int info(const struct wbi_loader *loader) {
+    const struct wbi_header *h = (const struct wbi_header *)(const void *)flash_memory;
+    const uint32_t *code = (const uint32_t *)(const void *)(flash_memory + h->func_code);
+    struct wbi_import import;
+    uint32_t frame = 0;
+    for (uint32_t i = h->import_funcs; i < h->func_count; i++) {
+        const uint16_t *at = (const uint16_t *)(const void *)(flash_memory + code[i]);
+        frame = at[WBI_CODE_FRAME] > frame ? at[WBI_CODE_FRAME] : frame;
+    }
+    printf("{\"module_bytes\": %" PRIu32 ", \"flash_bytes\": %" PRIu32 ", \"memory_bytes\": %" PRIu64
+           ", \"page_bytes\": %u, \"table_entries\": %" PRIu32 ", \"globals_bytes\": %u, \"functions\": %u, "
+           "\"largest_frame_bytes\": %" PRIu32 ", \"imports\": [",
+           loader->pos, wbi_load_bytes(loader), (uint64_t)h->memory_min << h->page_log2, 1u << h->page_log2, h->table_min,
+           h->global_bytes, h->func_count, frame);
+    for (uint32_t i = 0; wbi_import_at(flash_memory, i, &import); i++) {
+        printf("%s[", i != 0 ? ", " : "");
+        print_text(import.module, import.module_bytes);
+        printf(", ");
+        print_text(import.name, import.name_bytes);
+        printf("]");
+    }
+    printf("]}\n");
+    return 0;
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------- */
+
+static int ended(struct wbi_instance *in, enum wbi_status status) {
+    fflush(stdout);
+    if (status == WBI_UNKNOWN_IMPORT || status == WBI_IMPORT_TYPE) {
+        struct wbi_import import;
+        if (wbi_import_at(in->object, in->error.offset, &import)) {
+            fprintf(stderr, "%s: %.*s.%.*s\n", in->error.reason, import.module_bytes, (const char *)import.module,
+                    import.name_bytes, (const char *)import.name);
+            return 1;
+        }
+    }
+    if (status == WBI_OUT_OF_FUEL) {
+        fprintf(stderr, "out of fuel after %" PRIu32 " units\n", limits.fuel);
+    } else {
+        show_error(&in->error);
+    }
+    return 1;
+}
+
+static bool invoke(struct wbi_instance *in, const char *name, const uint64_t *arguments, uint32_t count, bool needed,
+                   int *code) {
+    uint32_t function;
+    if (!wbi_find_function(in, name, (uint32_t)strlen(name), &function)) {
+        if (needed) {
+            fprintf(stderr, "the module exports no function %s\n", name);
+            *code = 1;
+        }
+        return false;
+    }
+    wbi_set_fuel(in, limits.fuel);
+    const enum wbi_status status = wbi_invoke(in, function, arguments, count);
+    if (status != WBI_OK) {
+        *code = ended(in, status);
+        return false;
+    }
+    const uint8_t *type = wbi_function_type(in->object, function);
+    for (uint32_t i = 0; i < type[3]; i++) {
+        const uint64_t value = wbi_result(in, function, i);
+        if (needed) {
+            printf("%" PRId64 "\n", (type[4 + type[2] + i] & 1) != 0 ? (int64_t)value : (int32_t)(uint32_t)value);
+        } else if ((int32_t)(uint32_t)value < 0) {
+            fprintf(stderr, "%s gave %d\n", name, (int32_t)(uint32_t)value);
+            *code = 1;
+            return false;
+        }
+    }
+    return true;
+}
+
+static int run(const struct wbi_buffers *buffers, int count, char **arguments, bool ticking) {
+    struct wbi_instance in;
+    uint64_t numbers[16];
+    int code = 0;
+    enum wbi_status status = wbi_instantiate(&in, flash_memory, buffers, host, HOST_COUNT, NULL, 0);
+    if (status == WBI_OK) {
+        wbi_set_fuel(&in, limits.fuel);
+        status = wbi_start(&in);
+    }
+    if (status != WBI_OK) {
+        return ended(&in, status);
+    }
+    if (!ticking) {
+        for (int i = 1; i < count && i <= 16; i++) {
+            numbers[i - 1] = strtoull(arguments[i], NULL, 0);
+        }
+        invoke(&in, arguments[0], numbers, (uint32_t)count - 1, true, &code);
+        return code;
+    }
+    invoke(&in, "wasmbed_start", NULL, 0, false, &code);
+    for (uint32_t i = 0; code == 0 && i < limits.ticks; i++) {
+        if (!invoke(&in, "wasmbed_tick", NULL, 0, false, &code)) {
+            break;
+        }
+    }
+    return code;
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: wasmbed-interp info MODULE | run MODULE [--ticks N] | call MODULE FUNCTION [NUMBER...]\n"
+                    "       [--fuel N] [--stack BYTES] [--ram BYTES] [--flash BYTES]\n");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    static struct wbi_loader loader;
+    static const struct {
+        const char *name;
+        uint32_t *value;
+    } options[] = {{"--fuel", &limits.fuel},
+                   {"--stack", &limits.stack},
+                   {"--ram", &limits.ram},
+                   {"--flash", &limits.flash},
+                   {"--ticks", &limits.ticks}};
+    char *rest[32];
+    int count = 0;
+    for (int i = 1; i < argc; i++) {
+        uint32_t *value = NULL;
+        for (size_t k = 0; k < sizeof options / sizeof options[0]; k++) {
+            value = strcmp(argv[i], options[k].name) == 0 ? options[k].value : value;
+        }
+        if (value != NULL && i + 1 < argc) {
+            *value = (uint32_t)strtoul(argv[++i], NULL, 0);
+        } else if (count < 31) {
+            rest[count++] = argv[i];
+        }
+    }
+    if (count < 2 || (strcmp(rest[0], "call") == 0 && count < 3)) {
+        return usage();
+    }
+    flash_memory = malloc(limits.flash);
+    const struct wbi_buffers buffers = {malloc(limits.ram), limits.ram, malloc(limits.stack), limits.stack};
+    int code = 2;
+    if (flash_memory == NULL || buffers.ram == NULL || buffers.stack == NULL) {
+        fprintf(stderr, "no memory for these limits\n");
+        return code;
+    }
+    if (load(rest[1], &loader) != WBI_OK) {
+        show_error(&loader.error);
+        code = 1;
+    } else if (strcmp(rest[0], "info") == 0) {
+        code = info(&loader);
+    } else if (strcmp(rest[0], "run") == 0 || strcmp(rest[0], "call") == 0) {
+        code = run(&buffers, count - 2, rest + 2, strcmp(rest[0], "run") == 0);
+    } else {
+        code = usage();
+    }
+    free(flash_memory);
+    free(buffers.ram);
+    free(buffers.stack);
+    return code;
+}

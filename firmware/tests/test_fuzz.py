@@ -1,0 +1,16 @@
+"""A minute of each fuzz target, with wasmtime as the second opinion."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from wbi_support import make
+
+SECONDS = int(os.environ.get("WASMBED_FUZZ_SECONDS", "60"))
+
+
+@pytest.mark.timeout(SECONDS * 2 + 300)
+@pytest.mark.parametrize("target", ["load", "exec"])
+def test_fuzz_target_finds_nothing(target: str) -> None:
+    make(f"fuzz-{target}", f"SECONDS={SECONDS}")

@@ -1,0 +1,1 @@
+"""What an application developer runs on a desk: `wasmbed pack` and `wasmbed run`."""
