@@ -46,12 +46,18 @@ test-fast: $(TOOLS)  ## Run lint and unit tests
 	@scripts/run-suites fast
 
 .PHONY: bench
-bench: $(TOOLS)  ## Measure the runtime and the site; writes build/bench/*.json
+bench: $(TOOLS)  ## Measure the interpreter, the bridges, the runtime and the site; writes build/bench/*.json
+	@scripts/install-firmware-tools
+	@uv pip install --quiet --no-build-isolation --require-hashes -r requirements/bench.txt
+	@$(MAKE) -C firmware bench
 	@python gateway_agent/bench/runtime.py
+	@python gateway_agent/bench/mavlink.py
 	@scripts/bench
 
 .PHONY: soak
-soak: $(TOOLS)  ## Run the long tests: MAVLink peers and fuzzers, then 100 kills on the demo's site
+soak: $(TOOLS)  ## Run the long tests: 30 minutes of each fuzzer of the firmware, MAVLink peers, 100 kills on the demo's site
+	@scripts/install-firmware-tools
+	@$(MAKE) -C firmware fuzz SECONDS=1800
 	@WASMBED_FUZZ_SECONDS=60 pytest -q -m peers gateway_agent/tests/bridges
 	@WASMBED_KILLS=100 pytest -q tests/site/test_kills.py
 
