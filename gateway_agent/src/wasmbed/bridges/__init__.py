@@ -1,0 +1,1 @@
+"""Bridges between applications and the protocols of devices."""
