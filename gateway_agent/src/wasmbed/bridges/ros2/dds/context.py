@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 MAX_DOMAIN: Final = 232
 _WAIT_NS: Final = 1_000_000_000
 _MAX_CONFIG: Final = 1 << 16
+# The type objects of Fast DDS 3 (vendor 1.15) are invalid to Cyclone 11, which then never matches: names decide instead.
+_COMPATIBILITY: Final = "<Compatibility><IgnoreTypeInformation>1.15</IgnoreTypeInformation></Compatibility>"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Discovery:
             + (f"<Interfaces>{interfaces}</Interfaces>" if interfaces else "")
             + f"<AllowMulticast>{str(self.multicast).lower()}</AllowMulticast></General><Discovery>"
             + f"<ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>{self.max_participants}"
-            + f"</MaxAutoParticipantIndex>{f'<Peers>{peers}</Peers>' if peers else ''}</Discovery></Domain></CycloneDDS>"
+            + f"</MaxAutoParticipantIndex>{f'<Peers>{peers}</Peers>' if peers else ''}</Discovery>"
+            + f"{_COMPATIBILITY}</Domain></CycloneDDS>"
         )
 
 
