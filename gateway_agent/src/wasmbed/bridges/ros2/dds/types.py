@@ -30,8 +30,8 @@ _BASES: Final = {
     "float32": _types.float32,
     "float64": _types.float64,
     "string": str,
-    # The package has no wide strings; a sequence of UTF-16 units has the same bytes.
-    "wstring": _types.sequence[_types.uint16],
+    # The package has no wide strings; a sequence of units has the same bytes.
+    "wstring": _types.sequence[_types.uint32],
 }
 _MAX_BOUND: Final = 65535  # of a sequence in the package
 # Identity of a request in Cyclone's services: before the request and, echoed, before the reply.

@@ -96,13 +96,14 @@ def read_text(data: bytes, offset: int, count: int, bound: int) -> tuple[str, in
 
 
 def read_wide(order: str, data: bytes, offset: int, count: int, bound: int) -> tuple[str, int]:
-    """A wide string of `count` UTF-16 units without a NUL, as Fast CDR 2 writes it."""
-    end = offset + count * 2
+    """A wide string as rmw_fastrtps writes it: UTF-16 units in four bytes each, without a NUL."""
+    end = offset + count * 4
     if end > len(data):
         raise CdrError(f"a wide string of {count} units is not inside the message")
     if bound and count > bound:
         raise CdrError(f"a wide string of {count} units, the bound is {bound}")
-    return str(data[offset:end], "utf-16-le" if order == "<" else "utf-16-be"), end
+    units = struct.unpack(f"{order}{count}I", data[offset:end])
+    return struct.pack(f"<{count}H", *units).decode("utf-16-le"), end
 
 
 def read_texts(
@@ -161,10 +162,12 @@ def text_bytes(value: str, bound: int) -> bytes:
 
 
 def wide_bytes(order: str, value: str, bound: int) -> bytes:
-    data = value.encode("utf-16-le" if order == "<" else "utf-16-be")
-    if bound and len(data) // 2 > bound:
-        raise CdrError(f"a wide string of {len(data) // 2} units, the bound is {bound}")
-    return data
+    """The inverse of `read_wide`, without the count."""
+    data = value.encode("utf-16-le")
+    count = len(data) // 2
+    if bound and count > bound:
+        raise CdrError(f"a wide string of {count} units, the bound is {bound}")
+    return struct.pack(f"{order}{count}I", *struct.unpack(f"<{count}H", data))
 
 
 def write_texts(
@@ -175,7 +178,7 @@ def write_texts(
     for value in values:
         pad = -offset & 3
         data = wide_bytes(order, value, bound) if wide else text_bytes(value, bound)
-        parts += (PAD[pad], pack(len(data) // 2 if wide else len(data)), data)
+        parts += (PAD[pad], pack(len(data) // 4 if wide else len(data)), data)
         offset += pad + 4 + len(data)
     return offset
 

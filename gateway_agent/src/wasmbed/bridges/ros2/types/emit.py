@@ -216,7 +216,7 @@ class WriteEmitter(_Emitter):
             wide = kind.base == "wstring"
             call = f"wide_bytes({self.order!r}, " if wide else "text_bytes("
             data = self.bind(f"{call}{value}, {kind.string_bound})")
-            self.atom("I", 4, f"len({data}) // 2" if wide else f"len({data})")
+            self.atom("I", 4, f"len({data}) // 4" if wide else f"len({data})")
             self.flush()
             self.append(data)
         elif kind.kind == "single":
