@@ -30,7 +30,9 @@ RESULT_KEEP_S: Final = 900.0
 
 
 def _names(action: str) -> dict[str, str]:
-    return {part: f"{action}/_action/{part}" for part in ("send_goal", "cancel_goal", "get_result", "feedback", "status")}
+    return {
+        part: f"{action}/_action/{part}" for part in ("send_goal", "cancel_goal", "get_result", "feedback", "status")
+    }
 
 
 class Goal:
@@ -271,7 +273,9 @@ class ActionClient:
         except CdrError:
             self.malformed += 1
             return
-        self.statuses = {bytes(item.goal_info.goal_id.uuid): item.status for item in message.status_list[:MAX_GOALS * 10]}
+        self.statuses = {
+            bytes(item.goal_info.goal_id.uuid): item.status for item in message.status_list[: MAX_GOALS * 10]
+        }
 
     def close(self) -> None:
         for part in (self._feedback, self._status, self._send_goal, self._cancel_goal, self._get_result):

@@ -1,6 +1,6 @@
 """What a way into ROS 2 offers: topics, services and the graph, in serialized messages.
 
-Callbacks of subscriptions run on the backend's own thread and must return soon; those of services run on the event loop.
+Callbacks of subscriptions run on the backend's own thread and must return soon; those of services on the event loop.
 """
 
 from __future__ import annotations

@@ -37,3 +37,11 @@ class IncompatiblePeerError(Ros2Error):
 
 class CallError(Ros2Error):
     """A service call or a goal was not answered."""
+
+
+class NotGrantedError(Ros2Error):
+    """An application used a route it has not."""
+
+
+class BusyError(Ros2Error):
+    """Too fast or too much at once: the message was not taken; try again later."""

@@ -55,7 +55,9 @@ class Node:
         return resolve(name, self.name, self.namespace, self._remappings)
 
     def publisher(self, topic: str, type_name: str, qos: QosProfile = DEFAULT) -> TypedPublisher:
-        return TypedPublisher(self.backend.create_publisher(self.resolve(topic), type_name, qos), self.codecs, type_name)
+        return TypedPublisher(
+            self.backend.create_publisher(self.resolve(topic), type_name, qos), self.codecs, type_name
+        )
 
     def subscription(
         self, topic: str, type_name: str, callback: Callable[[Any], None], qos: QosProfile = DEFAULT

@@ -136,15 +136,15 @@ class ParameterServer:
         parameter.value = value
         self._publish("changed_parameters", [name])
 
-    async def _get(self, request: Any) -> Value:
+    async def _get(self, request: Any) -> Any:
         values = [self._value(name) for name in request.names]
         return self._response("GetParameters", values=values)
 
-    async def _types(self, request: Any) -> Value:
+    async def _types(self, request: Any) -> Any:
         found = [self._parameters.get(name) for name in request.names]
         return self._response("GetParameterTypes", types=bytes(item.type if item else NOT_SET for item in found))
 
-    async def _describe(self, request: Any) -> Value:
+    async def _describe(self, request: Any) -> Any:
         descriptors = []
         for name in request.names:
             descriptor: Any = self._codecs.cls(f"{_PACKAGE}/msg/ParameterDescriptor")(name=name)
@@ -154,7 +154,7 @@ class ParameterServer:
             descriptors.append(descriptor)
         return self._response("DescribeParameters", descriptors=descriptors)
 
-    async def _list(self, request: Any) -> Value:
+    async def _list(self, request: Any) -> Any:
         """Names below any of the prefixes, at most `depth` dots deep; 0 is all."""
         depth, prefixes = request.depth, list(request.prefixes)
         names = []
@@ -169,7 +169,7 @@ class ParameterServer:
         result.prefixes = sorted({name.rpartition(".")[0] for name in names if "." in name})
         return self._response("ListParameters", result=result)
 
-    async def _set(self, request: Any) -> Value:
+    async def _set(self, request: Any) -> Any:
         results, changed = [], []
         for item in request.parameters:
             reason = self._refusal(item)
@@ -180,7 +180,7 @@ class ParameterServer:
         self._changed(changed)
         return self._response("SetParameters", results=results)
 
-    async def _set_atomically(self, request: Any) -> Value:
+    async def _set_atomically(self, request: Any) -> Any:
         reason = next((text for item in request.parameters if (text := self._refusal(item))), None)
         if reason is None:
             for item in request.parameters:
@@ -198,7 +198,7 @@ class ParameterServer:
             return f"{item.name} is of type {parameter.type}, not {item.value.type}"
         return self._check(item.name, from_message(item.value))
 
-    def _result(self, reason: str | None) -> Value:
+    def _result(self, reason: str | None) -> Any:
         return self._codecs.cls(f"{_PACKAGE}/msg/SetParametersResult")(successful=reason is None, reason=reason or "")
 
     def _changed(self, names: list[str]) -> None:
@@ -218,7 +218,7 @@ class ParameterServer:
         setattr(event, kind, [parameter(name, self._value(name)) for name in names])
         self._events.publish(event)
 
-    def _response(self, service: str, **fields: Any) -> Value:
+    def _response(self, service: str, **fields: Any) -> Any:
         return self._codecs.cls(f"{_PACKAGE}/srv/{service}_Response")(**fields)
 
     def close(self) -> None:
@@ -244,7 +244,14 @@ class RemoteParameters:
         """Values by name, None for those that are not set; raises CallError."""
         client = self._client("get_parameters")
         response = await client.call(client.request(names=list(names)), timeout_s)
-        return dict(zip(names, map(from_message, response.values), strict=False))
+        if len(response.values) != len(names) and len(names) > 1:
+            # rclpy answers with nothing at all when one of the names is not declared.
+            found: dict[str, Any] = {}
+            for name in names:
+                found |= await self.get(name, timeout_s=timeout_s)
+            return found
+        values = map(from_message, response.values)
+        return {name: next(values, None) for name in names}
 
     async def set(self, values: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, str]:
         """Set parameters: by name why it was refused, empty for those that were set; raises CallError."""

@@ -49,6 +49,11 @@ PROFILES: Final = {
     "rosout": ROSOUT,
     "latched": LATCHED,
 }
+_WORDS: Final = {
+    "reliability": ("reliable", {"reliable": True, "best_effort": False}),
+    "durability": ("transient_local", {"transient_local": True, "volatile": False}),
+    "history": ("keep_all", {"keep_all": True, "keep_last": False}),
+}
 # Policies of DDS by number, as they come with an incompatibility.
 POLICIES: Final = {
     2: "durability",
@@ -97,29 +102,26 @@ def profile(data: Any, key: str = "qos") -> QosProfile:
     name = data.pop("profile", "default")
     if name not in PROFILES:
         raise ConfigurationError(f"{key}.profile: {name!r} is none of {', '.join(PROFILES)}")
-    found = PROFILES[name]
-    words = {
-        "reliability": ("reliable", {"reliable": True, "best_effort": False}),
-        "durability": ("transient_local", {"transient_local": True, "volatile": False}),
-        "history": ("keep_all", {"keep_all": True, "keep_last": False}),
-    }
-    for word, (attribute, values) in words.items():
+    changes: dict[str, Any] = {}
+    for word, (attribute, values) in _WORDS.items():
         if word in data:
             value = data.pop(word)
             if value not in values:
                 raise ConfigurationError(f"{key}.{word}: {value!r} is none of {', '.join(values)}")
-            found = replace(found, **{attribute: values[value]})
+            changes[attribute] = values[value]
     if "depth" in data:
-        depth = data.pop("depth")
+        depth = changes["depth"] = data.pop("depth")
         if not isinstance(depth, int) or isinstance(depth, bool) or not 1 <= depth <= MAX_DEPTH:
             raise ConfigurationError(f"{key}.depth: 1 to {MAX_DEPTH} is expected")
-        found = replace(found, depth=depth)
     for word in ("deadline", "lifespan"):
         if word in data:
-            seconds = data.pop(word)
-            if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 1e9:
-                raise ConfigurationError(f"{key}.{word}: seconds above 0 are expected")
-            found = replace(found, **{f"{word}_s": float(seconds)})
+            changes[f"{word}_s"] = _seconds(data.pop(word), f"{key}.{word}")
     if data:
         raise ConfigurationError(f"{key}: unknown {', '.join(sorted(map(str, data)))}")
-    return found
+    return replace(PROFILES[name], **changes)
+
+
+def _seconds(value: Any, key: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e9:
+        raise ConfigurationError(f"{key}: seconds above 0 are expected")
+    return float(value)

@@ -33,7 +33,7 @@ class DdsBackend:
         domain_id: int,
         node: str,
         namespace: str = "/",
-        discovery: Discovery = Discovery(),
+        discovery: Discovery | None = None,
         distribution: str = "jazzy",
     ) -> None:
         """Join the domain as `namespace/node`.
@@ -46,7 +46,7 @@ class DdsBackend:
         self.codecs = codecs
         self._hashes = distribution != "humble"
         self.types = DdsTypes(codecs.store)
-        self.context = Context(domain_id, discovery)
+        self.context = Context(domain_id, discovery or Discovery())
         self._lock = threading.Lock()
         self._endpoints: list[DdsPublisher | DdsSubscription] = []
         self._graph_writer = GraphWriter(self.context, self.types, codecs)

@@ -74,7 +74,9 @@ def endpoint_qos(profile: QosProfile, user_data: bytes = b"", *, writer: bool) -
     if profile.deadline_s != INFINITE:
         policies.append(Policy.Deadline(_ns(profile.deadline_s)))
     if profile.lease_s != INFINITE or profile.liveliness != "automatic":
-        kind = Policy.Liveliness.ManualByTopic if profile.liveliness == "manual_by_topic" else Policy.Liveliness.Automatic
+        kind = (
+            Policy.Liveliness.ManualByTopic if profile.liveliness == "manual_by_topic" else Policy.Liveliness.Automatic
+        )
         policies.append(kind(_ns(profile.lease_s)))
     if writer and profile.lifespan_s != INFINITE:
         policies.append(Policy.Lifespan(_ns(profile.lifespan_s)))

@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 MAX_DOMAIN: Final = 232
 _WAIT_NS: Final = 1_000_000_000
 _MAX_CONFIG: Final = 1 << 16
-# The type objects of Fast DDS 3 (vendor 1.15) are invalid to Cyclone 11, which then never matches: names decide instead.
+# The type objects of Fast DDS 3 (vendor 1.15) are invalid to Cyclone 11, which then never matches: names decide.
 _COMPATIBILITY: Final = "<Compatibility><IgnoreTypeInformation>1.15</IgnoreTypeInformation></Compatibility>"
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """How participants find each other: by multicast, by a list of addresses, or as a Cyclone configuration file says."""
+    """How participants find each other: by multicast, a list of addresses, or as a Cyclone configuration file says."""
 
     interfaces: tuple[str, ...] = ()
     multicast: bool = True
@@ -74,7 +74,9 @@ class _Domains:
                 try:
                     entity = binding.domain.Domain(domain_id, xml)
                 except (binding.DDSException, UnicodeEncodeError) as error:
-                    raise ConfigurationError(f"domain {domain_id}: cyclonedds refused its configuration: {error}") from None
+                    raise ConfigurationError(
+                        f"domain {domain_id}: cyclonedds refused its configuration: {error}"
+                    ) from None
                 found = (entity, xml, 0)
             elif found[1] != xml:
                 raise ConfigurationError(f"domain {domain_id} is in use with another discovery configuration")

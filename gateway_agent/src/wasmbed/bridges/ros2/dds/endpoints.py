@@ -69,9 +69,7 @@ class _Endpoint:
 class DdsPublisher(_Endpoint):
     """Writes serialized messages; what the DDS queues refuse is dropped and counted."""
 
-    def __init__(
-        self, context: Context, topic: str, data_type: Any, qos: QosProfile, user_data: bytes = b""
-    ) -> None:
+    def __init__(self, context: Context, topic: str, data_type: Any, qos: QosProfile, user_data: bytes = b"") -> None:
         super().__init__(context, topic, data_type)
         self.entity = binding.pub.DataWriter(
             context.participant, self._topic, binding.endpoint_qos(qos, user_data, writer=True)
@@ -158,8 +156,7 @@ class DdsSubscription(_Endpoint):
         self.statistics.matched = entity.get_subscription_matched_status().current_count
         self.statistics.lost = entity.get_sample_lost_status().total_count
         rejected = entity.get_sample_rejected_status().total_count
-        if rejected > self.statistics.dropped:
-            self.statistics.dropped = rejected
+        self.statistics.dropped = max(self.statistics.dropped, rejected)
 
     def close(self) -> None:
         if not self._closed:

@@ -1,4 +1,4 @@
-"""The ROS graph on DDS: our nodes told to others by `ros_discovery_info`, and theirs read from it and from discovery."""
+"""The ROS graph on DDS: our nodes told to others by `ros_discovery_info`, theirs read from it and from discovery."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wasmbed.bridges.ros2.backend import Received
     from wasmbed.bridges.ros2.dds.context import Context
     from wasmbed.bridges.ros2.dds.types import DdsTypes
-    from wasmbed.bridges.ros2.types import CodecFactory, Value
+    from wasmbed.bridges.ros2.types import CodecFactory
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +80,10 @@ class GraphWriter:
         ]
         self._writer.publish(self._codec.dumps(self._codec.cls(self._pad(self._participant), entities)))
 
-    def _gids(self, guids: tuple[bytes, ...]) -> list[Value]:
+    def _gids(self, guids: tuple[bytes, ...]) -> list[Any]:
         return [self._pad(guid) for guid in guids]
 
-    def _pad(self, guid: bytes) -> Value:
+    def _pad(self, guid: bytes) -> Any:
         return self._gid(guid.ljust(self._gid_size, b"\0"))
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from wasmbed.bridges.ros2.backend import MessageCallback, ServiceHandler
     from wasmbed.bridges.ros2.qos import QosProfile
+    from wasmbed.bridges.ros2.types import Codec, CodecFactory
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,9 @@ class RclpyBackend:
 
     name = "rclpy"
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, codecs: CodecFactory) -> None:
         self._process = process
+        self._codecs = codecs
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
         self._number = 0
@@ -67,7 +69,13 @@ class RclpyBackend:
 
     @classmethod
     async def start(
-        cls, installation: RclpyInstallation, *, domain_id: int, node: str, namespace: str = "/"
+        cls,
+        installation: RclpyInstallation,
+        codecs: CodecFactory,
+        *,
+        domain_id: int,
+        node: str,
+        namespace: str = "/",
     ) -> RclpyBackend:
         """Start the worker; raises ConfigurationError when rclpy does not come up."""
         environment = os.environ | {"ROS_DOMAIN_ID": str(domain_id)} | dict(installation.environment)
@@ -80,7 +88,7 @@ class RclpyBackend:
             )
         except OSError as error:
             raise ConfigurationError(f"rclpy: {installation.python} cannot be run: {error}") from None
-        backend = cls(process)
+        backend = cls(process, codecs)
         try:
             async with asyncio.timeout(START_S):
                 header, _ = await backend._read()
@@ -94,22 +102,23 @@ class RclpyBackend:
         return backend
 
     def create_publisher(self, topic: str, type_name: str, qos: QosProfile) -> RclpyPublisher:
-        return RclpyPublisher(self, self._create("publisher", topic=topic, type=type_name, qos=asdict(qos)))
+        return RclpyPublisher(self, self._create("publisher", topic=topic, type_name=type_name, qos=asdict(qos)))
 
     def create_subscription(
         self, topic: str, type_name: str, qos: QosProfile, callback: MessageCallback
     ) -> RclpyEntity:
-        entity = RclpyEntity(self, self._create("subscription", topic=topic, type=type_name, qos=asdict(qos)))
+        entity = RclpyEntity(self, self._create("subscription", topic=topic, type_name=type_name, qos=asdict(qos)))
         self._subscriptions[entity.number] = (callback, entity.statistics)
         return entity
 
     def create_client(self, service: str, type_name: str, qos: QosProfile) -> RclpyClient:
-        number = self._create("client", service=service, type=type_name, qos=asdict(qos))
-        return RclpyClient(self, number, service)
+        number = self._create("client", service=service, type_name=type_name, qos=asdict(qos))
+        return RclpyClient(self, number, service, self._codecs.codec(f"{type_name}_Response"))
 
     def create_service(self, service: str, type_name: str, qos: QosProfile, handler: ServiceHandler) -> RclpyEntity:
-        entity = RclpyEntity(self, self._create("service", service=service, type=type_name, qos=asdict(qos)))
-        self._services[entity.number] = handler
+        entity = RclpyEntity(self, self._create("service", service=service, type_name=type_name, qos=asdict(qos)))
+        request = self._codecs.codec(f"{type_name}_Request")
+        self._services[entity.number] = lambda data: handler(_exact(request, data))
         return entity
 
     async def nodes(self) -> Sequence[str]:
@@ -126,7 +135,7 @@ class RclpyBackend:
         number = self._number
         self._answers[number] = future = self._loop.create_future()
         future.add_done_callback(_log_failure)
-        self.send({"op": kind, "id": number, "number": number, **arguments})
+        self.send({"op": kind, "entity": number, "number": number, **arguments})
         return number
 
     async def ask(self, operation: str, payload: bytes = b"", timeout_s: float = 30.0, **arguments: Any) -> Any:
@@ -172,7 +181,7 @@ class RclpyBackend:
         self._subscriptions.pop(number, None)
         self._services.pop(number, None)
         with contextlib.suppress(CallError):
-            self.send({"op": "close", "id": number})
+            self.send({"op": "close", "entity": number})
 
     async def _read(self) -> tuple[dict[str, Any], bytes]:
         stdout = self._process.stdout
@@ -242,6 +251,11 @@ class RclpyBackend:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+def _exact(codec: Codec, data: bytes) -> bytes:
+    """The message without the bytes that rclpy's serializer leaves behind it; raises CdrError."""
+    return codec.dumps(codec.loads(data, slack=True))
+
+
 def _log_failure(future: asyncio.Future[Any]) -> None:
     if not future.cancelled() and (error := future.exception()):
         log.error("%s", error)
@@ -268,19 +282,20 @@ class RclpyPublisher(RclpyEntity):
             return False
         statistics.messages += 1
         statistics.payload_bytes += len(data)
-        self._backend.on_loop(lambda: self._backend.send({"op": "publish", "id": self.number}, data))
+        self._backend.on_loop(lambda: self._backend.send({"op": "publish", "entity": self.number}, data))
         return True
 
 
 class RclpyClient(RclpyEntity):
-    def __init__(self, backend: RclpyBackend, number: int, service: str) -> None:
+    def __init__(self, backend: RclpyBackend, number: int, service: str, response: Codec) -> None:
         super().__init__(backend, number)
         self.service = service
+        self._response = response
 
     async def ready(self, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while not (await self._backend.ask("ready", id=self.number))[0]["ready"]:
+        while not (await self._backend.ask("ready", entity=self.number))[0]["ready"]:
             if loop.time() > deadline:
                 raise CallError(f"{self.service}: no server within {timeout_s:g} s")
             await asyncio.sleep(_POLL_S)
@@ -288,5 +303,5 @@ class RclpyClient(RclpyEntity):
     async def call(self, request: bytes, timeout_s: float) -> bytes:
         check_header(request)
         await self.ready(timeout_s)
-        _, payload = await self._backend.ask("call", request, timeout_s, id=self.number)
-        return bytes(payload)
+        _, payload = await self._backend.ask("call", request, timeout_s, entity=self.number)
+        return _exact(self._response, payload)

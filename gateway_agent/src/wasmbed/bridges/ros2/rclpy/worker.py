@@ -6,6 +6,7 @@ u32 length of the rest, u16 length of the header (both little endian), a header 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -14,13 +15,13 @@ import sys
 import threading
 from typing import Any
 
-import rclpy
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.duration import Duration
-from rclpy.serialization import deserialize_message, serialize_message
+import rclpy  # type: ignore[import-not-found]
+from rclpy.callback_groups import ReentrantCallbackGroup  # type: ignore[import-not-found]
+from rclpy.duration import Duration  # type: ignore[import-not-found]
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor  # type: ignore[import-not-found]
+from rclpy.node import Node  # type: ignore[import-not-found]
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy  # type: ignore[import-not-found]
+from rclpy.serialization import deserialize_message, serialize_message  # type: ignore[import-not-found]
 
 MAX_FRAME = 80 << 20
 _PARTS = {
@@ -50,7 +51,11 @@ def profile(data: dict[str, Any]) -> QoSProfile:
             LivelinessPolicy.MANUAL_BY_TOPIC if data["liveliness"] == "manual_by_topic" else LivelinessPolicy.AUTOMATIC
         ),
     )
-    for key, attribute in (("deadline_s", "deadline"), ("lifespan_s", "lifespan"), ("lease_s", "liveliness_lease_duration")):
+    for key, attribute in (
+        ("deadline_s", "deadline"),
+        ("lifespan_s", "lifespan"),
+        ("lease_s", "liveliness_lease_duration"),
+    ):
         if data[key] > 0:
             setattr(qos, attribute, Duration(nanoseconds=int(data[key] * 1e9)))
     return qos
@@ -73,30 +78,30 @@ class Worker:
             self.output.write(frame)
             self.output.flush()
 
-    def publisher(self, id: int, topic: str, type: str, qos: dict[str, Any]) -> None:
-        self.entities[id] = self.node.create_publisher(find(type), topic, profile(qos))
+    def publisher(self, entity: int, topic: str, type_name: str, qos: dict[str, Any]) -> None:
+        self.entities[entity] = self.node.create_publisher(find(type_name), topic, profile(qos))
 
-    def publish(self, id: int, payload: bytes) -> None:
-        self.entities[id].publish(payload)
+    def publish(self, entity: int, payload: bytes) -> None:
+        self.entities[entity].publish(payload)
 
-    def subscription(self, id: int, topic: str, type: str, qos: dict[str, Any]) -> None:
+    def subscription(self, entity: int, topic: str, type_name: str, qos: dict[str, Any]) -> None:
         def received(data: bytes) -> None:
-            self.send({"event": "message", "id": id}, data)
+            self.send({"event": "message", "id": entity}, data)
 
-        self.entities[id] = self.node.create_subscription(
-            find(type), topic, received, profile(qos), raw=True, callback_group=self.group
+        self.entities[entity] = self.node.create_subscription(
+            find(type_name), topic, received, profile(qos), raw=True, callback_group=self.group
         )
 
-    def client(self, id: int, service: str, type: str, qos: dict[str, Any]) -> None:
-        self.entities[id] = self.node.create_client(
-            find(type), service, qos_profile=profile(qos), callback_group=self.group
+    def client(self, entity: int, service: str, type_name: str, qos: dict[str, Any]) -> None:
+        self.entities[entity] = self.node.create_client(
+            find(type_name), service, qos_profile=profile(qos), callback_group=self.group
         )
 
-    def ready(self, id: int) -> dict[str, Any]:
-        return {"ready": self.entities[id].service_is_ready()}
+    def ready(self, entity: int) -> dict[str, Any]:
+        return {"ready": self.entities[entity].service_is_ready()}
 
-    def call(self, id: int, number: int, payload: bytes) -> None:
-        client = self.entities[id]
+    def call(self, entity: int, number: int, payload: bytes) -> None:
+        client = self.entities[entity]
         future = client.call_async(deserialize_message(payload, client.srv_type.Request))
 
         def done(result: Any) -> None:
@@ -107,24 +112,25 @@ class Worker:
 
         future.add_done_callback(done)
 
-    def service(self, id: int, service: str, type: str, qos: dict[str, Any]) -> None:
-        kind = find(type)
+    def service(self, entity: int, service: str, type_name: str, qos: dict[str, Any]) -> None:
+        kind = find(type_name)
 
         def serve(request: Any, _: Any) -> Any:
             with self.lock:
                 self.calls += 1
                 call = self.calls
-            event, reply = threading.Event(), []
+            event = threading.Event()
+            reply: list[bytes] = []
             self.waiting[call] = (event, reply)
             try:
-                self.send({"event": "request", "id": id, "call": call}, serialize_message(request))
+                self.send({"event": "request", "id": entity, "call": call}, serialize_message(request))
                 # rclpy's services must answer; a handler that fails or hangs gives an empty reply.
                 event.wait(60.0)
                 return deserialize_message(reply[0], kind.Response) if reply else kind.Response()
             finally:
                 del self.waiting[call]
 
-        self.entities[id] = self.node.create_service(
+        self.entities[entity] = self.node.create_service(
             kind, service, serve, qos_profile=profile(qos), callback_group=self.group
         )
 
@@ -135,11 +141,11 @@ class Worker:
                 found[1].append(payload)
             found[0].set()
 
-    def close(self, id: int) -> None:
-        entity = self.entities.pop(id, None)
+    def close(self, entity: int) -> None:
+        found = self.entities.pop(entity, None)
         for destroy in ("publisher", "subscription", "client", "service"):
-            if type(entity).__name__.lower() == destroy:
-                getattr(self.node, f"destroy_{destroy}")(entity)
+            if type(found).__name__.lower() == destroy:
+                getattr(self.node, f"destroy_{destroy}")(found)
 
     def nodes(self) -> dict[str, Any]:
         return {"nodes": [f"{space.rstrip('/')}/{name}" for name, space in self.node.get_node_names_and_namespaces()]}
@@ -194,10 +200,8 @@ def main() -> None:
     executor.add_node(node)
 
     def spin() -> None:
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             executor.spin()
-        except ExternalShutdownException:
-            pass
 
     threading.Thread(target=spin, daemon=True).start()
     worker.send({"event": "ready", "rmw": rclpy.get_rmw_implementation_identifier()})

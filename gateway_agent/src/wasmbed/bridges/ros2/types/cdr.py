@@ -106,9 +106,7 @@ def read_wide(order: str, data: bytes, offset: int, count: int, bound: int) -> t
     return struct.pack(f"<{count}H", *units).decode("utf-16-le"), end
 
 
-def read_texts(
-    order: str, data: bytes, offset: int, count: int, bound: int, wide: bool
-) -> tuple[list[str], int]:
+def read_texts(order: str, data: bytes, offset: int, count: int, bound: int, wide: bool) -> tuple[list[str], int]:
     """`count` strings, each aligned to four."""
     check_count(count, 4, 0, len(data) - offset)
     unpack = _U4[order].unpack_from
@@ -124,9 +122,7 @@ def read_texts(
     return texts, offset
 
 
-def read_numbers(
-    order: str, code: str, data: bytes, offset: int, count: int, bound: int
-) -> tuple[array[Any], int]:
+def read_numbers(order: str, code: str, data: bytes, offset: int, count: int, bound: int) -> tuple[array[Any], int]:
     """A sequence of numbers in one step; its elements are aligned only when there are any."""
     values = array(code)
     if not count:
@@ -170,9 +166,7 @@ def wide_bytes(order: str, value: str, bound: int) -> bytes:
     return struct.pack(f"{order}{count}I", *struct.unpack(f"<{count}H", data))
 
 
-def write_texts(
-    order: str, parts: list[bytes], offset: int, values: Sequence[str], bound: int, wide: bool
-) -> int:
+def write_texts(order: str, parts: list[bytes], offset: int, values: Sequence[str], bound: int, wide: bool) -> int:
     """Append strings, each aligned to four; returns the new offset."""
     pack = _U4[order].pack
     for value in values:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from wasmbed.bridges.ros2.types.model import Field, Message
 
 
-
 class Value:
     """Base of all message classes."""
 

@@ -29,14 +29,15 @@ class Codec:
     `dumps` and `loads` raise CdrError alone.
     """
 
-    __slots__ = ("cls", "decode", "definition", "encode", "least", "name")
+    __slots__ = ("cls", "decode", "decode_slack", "definition", "encode", "least", "name")
 
     def __init__(
         self,
         definition: Message,
-        cls: type[Value],
+        cls: type[Any],
         encode: Callable[[Any], bytes],
         decode: Callable[[bytes], Any],
+        decode_slack: Callable[[bytes], Any],
         least: int,
     ) -> None:
         self.name = definition.name
@@ -44,6 +45,7 @@ class Codec:
         self.cls = cls
         self.encode = encode
         self.decode = decode
+        self.decode_slack = decode_slack
         self.least = least
 
     def dumps(self, message: Value) -> bytes:
@@ -57,10 +59,13 @@ class Codec:
         except _ENCODE_ERRORS as error:
             raise CdrError(f"{self.name}: {error}") from error
 
-    def loads(self, data: bytes) -> Any:
-        """Read CDR of either byte order; raises CdrError for anything that is not one whole message."""
+    def loads(self, data: bytes, *, slack: bool = False) -> Any:
+        """Read CDR of either byte order; raises CdrError for anything that is not one whole message.
+
+        With slack, bytes may follow it: rclpy's serializer leaves what it had estimated too much.
+        """
         try:
-            return self.decode(data)
+            return self.decode_slack(data) if slack else self.decode(data)
         except CdrError as error:
             raise CdrError(f"{self.name}: {error}") from None
         except _DECODE_ERRORS as error:
@@ -72,7 +77,7 @@ class CodecFactory:
 
     def __init__(self, store: TypeStore) -> None:
         self.store = store
-        self._classes: dict[str, type[Value]] = {}
+        self._classes: dict[str, type[Any]] = {}
         self._codecs: dict[str, Codec] = {}
         self._functions: dict[tuple[str, str], Callable[..., Any]] = {}
         self._least: dict[str, int] = {}
@@ -86,12 +91,19 @@ class CodecFactory:
             scope = self._scope()
             emitter = WriteEmitter(self, scope, top=True)
             encode = _compile(emitter.source("encode", message), "encode", scope)
-            found = Codec(message, self.cls(message.name), encode, self._decoder(message), self.least(message.name))
+            found = Codec(
+                message,
+                self.cls(message.name),
+                encode,
+                self._decoder(message),
+                self._slack_decoder(message),
+                self.least(message.name),
+            )
             self._codecs[name] = self._codecs[message.name] = found
         return found
 
-    def cls(self, name: str) -> type[Value]:
-        """The class of the messages of a type."""
+    def cls(self, name: str) -> type[Any]:
+        """The class of the messages of a type, a subclass of Value; its fields are known at run time alone."""
         found = self._classes.get(name)
         if found is None:
             message = self.store.message(name)
@@ -140,7 +152,20 @@ class CodecFactory:
         scope[bound] = self._functions["write", name]
         return bound
 
-    def _decoder(self, message: Message) -> Callable[[bytes], Any]:
+    def _slack_decoder(self, message: Message) -> Callable[[bytes], Any]:
+        """A decoder that ignores what follows the message, made when it is first used."""
+        made: list[Callable[[bytes], Any]] = []
+
+        def decode(data: bytes) -> Any:
+            if not made:
+                made.append(self._decoder(message, check_end=lambda _data, _offset: None))
+            return made[0](data)
+
+        return decode
+
+    def _decoder(
+        self, message: Message, check_end: Callable[[bytes, int], None] = cdr.check_end
+    ) -> Callable[[bytes], Any]:
         """The little-endian decoder; big-endian data makes the other one when it first comes."""
         swapped: list[Callable[[bytes], Any]] = []
 
@@ -148,7 +173,7 @@ class CodecFactory:
             if cdr.check_header(data) != ">":
                 raise CdrError("the encapsulation header is damaged")
             if not swapped:
-                scope = self._scope() | {"other": damaged}
+                scope = self._scope() | {"other": damaged, "check_end": check_end}
                 source = ReadEmitter(self, scope, ">", top=True).source("decode", message)
                 swapped.append(_compile(source, "decode", scope))
             return swapped[0](data)
@@ -156,7 +181,7 @@ class CodecFactory:
         def damaged(data: bytes) -> NoReturn:
             raise CdrError(f"encapsulation {data[:2].hex()} is not plain CDR (0000 or 0001)")
 
-        scope = self._scope() | {"other": other}
+        scope = self._scope() | {"other": other, "check_end": check_end}
         return _compile(ReadEmitter(self, scope, "<", top=True).source("decode", message), "decode", scope)
 
     @staticmethod

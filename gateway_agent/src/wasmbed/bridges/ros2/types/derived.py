@@ -1,4 +1,4 @@
-"""The messages that ROS 2 makes of services and actions (rosidl: Request, Response, Event, SendGoal, GetResult, ...)."""
+"""The messages that ROS 2 makes of services and actions (rosidl): requests, responses, events, goals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def get_result(action: Action) -> Service:
     return Service(
         name,
         Message(f"{name}_Request", (Field("goal_id", _UUID),)),
-        Message(f"{name}_Response", (Field("status", FieldType("int8")), Field("result", FieldType(action.result.name)))),
+        Message(
+            f"{name}_Response", (Field("status", FieldType("int8")), Field("result", FieldType(action.result.name)))
+        ),
     )
 
 

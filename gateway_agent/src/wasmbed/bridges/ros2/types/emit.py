@@ -74,7 +74,9 @@ class ReadEmitter(_Emitter):
             expression = expression.replace(f"<{variable}>", value)
         if not self.top:
             return _function(f"{name}(b, o)", [*self.lines, f"return {expression}, o"])
-        return _function(f"{name}(b)", [*self.lines, "if len(b) - o > 3:", "    check_end(b, o)", f"return {expression}"])
+        return _function(
+            f"{name}(b)", [*self.lines, "if len(b) - o > 3:", "    check_end(b, o)", f"return {expression}"]
+        )
 
     def atom(self, code: str, alignment: int, array: int = 0) -> str:
         variable = self.fresh("v")
@@ -121,13 +123,7 @@ class ReadEmitter(_Emitter):
     def member(self, field: Field) -> str:
         kind = field.type
         if kind.kind == "single":
-            if kind.nested:
-                return self.walk(self.types.message(kind.base))
-            if kind.base in STRINGS:
-                wide = kind.base == "wstring"
-                call = f"read_wide({self.order!r}, " if wide else "read_text("
-                return self.variable(f"{call}b, o, {self.length()}, {kind.string_bound})")
-            return f"<{self.atom(FORMATS[kind.base], PRIMITIVE_SIZES[kind.base])}>"
+            return self.single(field)
         if kind.kind == "array" and kind.primitive:
             if kind.octets:
                 return f"<{self.atom(f'{kind.size}s', 1)}>"
@@ -136,6 +132,16 @@ class ReadEmitter(_Emitter):
             self.flush()
             return self.elements(field, str(kind.size), 0)
         return self.elements(field, self.length(), kind.size)
+
+    def single(self, field: Field) -> str:
+        kind = field.type
+        if kind.nested:
+            return self.walk(self.types.message(kind.base))
+        if kind.base in STRINGS:
+            wide = kind.base == "wstring"
+            call = f"read_wide({self.order!r}, " if wide else "read_text("
+            return self.variable(f"{call}b, o, {self.length()}, {kind.string_bound})")
+        return f"<{self.atom(FORMATS[kind.base], PRIMITIVE_SIZES[kind.base])}>"
 
     def elements(self, field: Field, count: str, bound: int) -> str:
         kind = field.type

@@ -70,7 +70,10 @@ def parse(name: str, text: str) -> Definition:
         return Service(name, _message(name, f"{name}_Request", parts[0]), _message(name, f"{name}_Response", parts[1]))
     return Action(
         name,
-        *(_message(name, f"{name}_{part}", lines) for part, lines in zip(("Goal", "Result", "Feedback"), parts, strict=True)),
+        *(
+            _message(name, f"{name}_{part}", lines)
+            for part, lines in zip(("Goal", "Result", "Feedback"), parts, strict=True)
+        ),
     )
 
 

@@ -72,7 +72,8 @@ class Plain:
             if entry is None:
                 raise ValidationError(f"{prefix}{str(name)[:80]}: {self.cls._ros_type} has no such field")
             values[entry[0]] = entry[1](value, f"{prefix}{name}")
-        return self.cls(**values)
+        message: Value = self.cls(**values)
+        return message
 
     def to_json(self, message: Value) -> bytes:
         return json.dumps(self.to_dict(message, text=True), separators=(",", ":"), allow_nan=False).encode()
@@ -118,21 +119,19 @@ class Plain:
 
     def _inward(self, field: Field) -> Callable[[Any, str], Any]:
         kind = field.type
-        one: Callable[[Any, str], Any]
-        if kind.nested:
-            one = Plain(self._factory, kind.base).from_dict
-        else:
 
-            def one(value: Any, path: str) -> Any:
-                if kind.base in FLOATS:
-                    if value is None:
-                        value = math.nan
-                    elif isinstance(value, str):
-                        value = _INFINITIES.get(value, value)
-                problem = scalar_problem(kind, value)
-                if problem:
-                    raise ValidationError(f"{path}: {problem}")
-                return value
+        def scalar(value: Any, path: str) -> Any:
+            if kind.base in FLOATS:
+                if value is None:
+                    value = math.nan
+                elif isinstance(value, str):
+                    value = _INFINITIES.get(value, value)
+            problem = scalar_problem(kind, value)
+            if problem:
+                raise ValidationError(f"{path}: {problem}")
+            return value
+
+        one: Callable[[Any, str], Any] = Plain(self._factory, kind.base).from_dict if kind.nested else scalar
 
         if kind.kind == "single":
             return one

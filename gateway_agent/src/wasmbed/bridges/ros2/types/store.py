@@ -37,7 +37,9 @@ class TypeStore:
         self._messages: dict[str, Message] = {}
 
     @classmethod
-    def of(cls, distribution: str = "jazzy", px4_release: str | None = None, packages: Iterable[Path] = ()) -> TypeStore:
+    def of(
+        cls, distribution: str = "jazzy", px4_release: str | None = None, packages: Iterable[Path] = ()
+    ) -> TypeStore:
         """The standard interfaces of a distribution, px4_msgs of a release, and user packages, which come last.
 
         Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2.errors import ValidationError
 from wasmbed.bridges.ros2.types.classes import Value, attribute
-from wasmbed.bridges.ros2.types.model import FLOATS, OCTETS, integer_range
+from wasmbed.bridges.ros2.types.model import FLOATS, OCTETS, STRINGS, integer_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,18 +24,26 @@ def scalar_problem(kind: FieldType, value: Any) -> str | None:
     base = kind.base
     if base == "bool":
         return None if isinstance(value, bool) else f"a bool is expected, not {_kind(value)}"
-    if base in {"string", "wstring"}:
+    if base in STRINGS:
         return _text_problem(kind, value)
     if base in FLOATS:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"a number is expected, not {_kind(value)}"
-        if base == "float32" and math.isfinite(value) and abs(value) >= _FLOAT32_MAX:
-            return f"{value!r} is beyond float32"
-        return None
+        return _float_problem(base, value)
     if isinstance(value, bool) or not isinstance(value, int):
         return f"an integer is expected, not {_kind(value)}"
     low, high = integer_range(base)
     return None if low <= value <= high else f"{value} is not within {low} to {high} of {base}"
+
+
+def _float_problem(base: str, value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"a number is expected, not {_kind(value)}"
+    try:
+        number = float(value)
+    except OverflowError:
+        return f"{str(value)[:40]} is beyond {base}"
+    if base == "float32" and math.isfinite(number) and abs(number) >= _FLOAT32_MAX:
+        return f"{value!r} is beyond float32"
+    return None
 
 
 def _text_problem(kind: FieldType, value: Any) -> str | None:
@@ -78,21 +86,22 @@ class Validator:
     def check(self, message: Value, path: str = "") -> None:
         """Raises ValidationError with the path of the first field that does not fit."""
         if type(message) is not self._cls:
-            raise ValidationError(f"{path or self._cls._ros_type}: {self._cls._ros_type} is expected, not {_kind(message)}")
+            raise ValidationError(
+                f"{path or self._cls._ros_type}: {self._cls._ros_type} is expected, not {_kind(message)}"
+            )
         prefix = f"{path}." if path else ""
         for name, place, check in self._checks:
             check(getattr(message, place), prefix + name)
 
     def _check_of(self, field: Field) -> Callable[[Any, str], None]:
         kind = field.type
-        if kind.nested:
-            one = Validator(self._factory, kind.base).check
-        else:
 
-            def one(value: Any, path: str) -> None:
-                problem = scalar_problem(kind, value)
-                if problem:
-                    raise ValidationError(f"{path}: {problem}")
+        def scalar(value: Any, path: str) -> None:
+            problem = scalar_problem(kind, value)
+            if problem:
+                raise ValidationError(f"{path}: {problem}")
+
+        one = Validator(self._factory, kind.base).check if kind.nested else scalar
 
         if kind.kind == "single":
             return one
