@@ -88,7 +88,7 @@ def _message(source: str, name: str, lines: list[tuple[int, str]]) -> Message:
             continue
         try:
             member = _member(package, statement)
-        except ValueError as error:
+        except (ValueError, DefinitionError) as error:
             raise DefinitionError(f"{source}:{number}: {error}") from None
         if member.name in seen:
             raise DefinitionError(f"{source}:{number}: {member.name} is defined twice")
