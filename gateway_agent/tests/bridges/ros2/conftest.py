@@ -6,15 +6,13 @@ import functools
 from typing import TYPE_CHECKING
 
 import pytest
-from ros2_support import DISTRIBUTIONS, SHARED, Peer, domain, rclpy_python
-from wasmbed.bridges.ros2.dds import DdsBackend, Discovery
+from ros2_support import DISTRIBUTIONS, LOOPBACK, SHARED, Peer, domain, rclpy_python
+from wasmbed.bridges.ros2.dds import DdsBackend
 from wasmbed.bridges.ros2.types import CodecFactory, TypeStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-LOOPBACK = Discovery(interfaces=("lo",))
 
 
 @pytest.fixture(scope="session")

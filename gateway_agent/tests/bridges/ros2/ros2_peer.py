@@ -44,7 +44,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, array.array)) or hasattr(value, "tolist"):
         items = [plain(item) for item in value]
         # byte arrays are lists of single bytes in rclpy
-        return [item[0] if isinstance(item, list) and isinstance(raw, bytes) else item for item, raw in zip(items, value)]
+        return [
+            item[0] if isinstance(item, list) and isinstance(raw, bytes) else item for item, raw in zip(items, value)
+        ]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -14,6 +14,7 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wasmbed.bridges.ros2.dds import Discovery
 from wasmbed.bridges.ros2.types.cdr import FORMATS
 from wasmbed.bridges.ros2.types.classes import attribute
 from wasmbed.bridges.ros2.types.model import FLOATS, STRINGS, integer_range
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 SHARED = Path(os.environ.get("WASMBED_SHARED_DATA", HERE.parents[4] / "shared/data"))
+LOOPBACK = Discovery(interfaces=("lo",))
 DISTRIBUTIONS = ("jazzy", "kilted")
 TEXTS = ("", "a", "drone-7", "Hellö wörld", "ハロー", "x" * 40)
 

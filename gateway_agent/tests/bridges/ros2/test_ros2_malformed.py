@@ -83,7 +83,9 @@ def test_almost_nothing_is_refused(data: bytes) -> None:
             codecs().codec(name).loads(data)
 
 
-@given(name=st.sampled_from(TYPES), data=st.binary(max_size=400), order=st.sampled_from([b"\0\1\0\0", b"\0\0\0\0", b""]))
+@given(
+    name=st.sampled_from(TYPES), data=st.binary(max_size=400), order=st.sampled_from([b"\0\1\0\0", b"\0\0\0\0", b""])
+)
 def test_any_bytes_are_read_or_refused(name: str, data: bytes, order: bytes) -> None:
     message = read(name, order + data)
     if message is not None:

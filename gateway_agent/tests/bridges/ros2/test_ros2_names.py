@@ -92,9 +92,7 @@ def test_offers_and_requests_match_as_dds_says() -> None:
         expected = "reliability" if requested and not offered else None
         assert qos.incompatibility(qos.QosProfile(offered), qos.QosProfile(requested)) == expected
         expected = "durability" if requested and not offered else None
-        found = qos.incompatibility(
-            qos.QosProfile(transient_local=offered), qos.QosProfile(transient_local=requested)
-        )
+        found = qos.incompatibility(qos.QosProfile(transient_local=offered), qos.QosProfile(transient_local=requested))
         assert found == expected
     assert qos.incompatibility(qos.QosProfile(), qos.QosProfile(deadline_s=1)) == "deadline"
     assert qos.incompatibility(qos.QosProfile(deadline_s=0.5), qos.QosProfile(deadline_s=1)) is None

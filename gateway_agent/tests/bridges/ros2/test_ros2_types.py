@@ -48,8 +48,6 @@ def assert_same(release: str, found: dict[str, str], shipped: Any) -> None:
         assert parse(name, shipped[name]) == parse(name, text), f"{release} {name}"
 
 
-
-
 def test_standard_definitions_are_those_of_humble(shared_data: Path) -> None:
     found = read_packages(shared_data / "ros2_interfaces")
     assert len(found) > 120
@@ -166,9 +164,17 @@ def test_codecs_write_and_read_what_cyclonedds_does(release: str) -> None:
 
 
 def test_defaults_of_definitions_are_initial_values() -> None:
-    codecs = CodecFactory(TypeStore({"a/msg/A": 'int32 x 7\nstring s "hi"\nint16[] n [1, 2]\nuint8[2] b [3, 4]\nbool[2] f'}))
+    codecs = CodecFactory(
+        TypeStore({"a/msg/A": 'int32 x 7\nstring s "hi"\nint16[] n [1, 2]\nuint8[2] b [3, 4]\nbool[2] f'})
+    )
     message = codecs.cls("a/msg/A")()
-    assert (message.x, message.s, message.n, message.b, message.f) == (7, "hi", array("h", [1, 2]), b"\3\4", (False, False))
+    assert (message.x, message.s, message.n, message.b, message.f) == (
+        7,
+        "hi",
+        array("h", [1, 2]),
+        b"\3\4",
+        (False, False),
+    )
     message.n.append(3)
     assert len(codecs.cls("a/msg/A")().n) == 2
 
@@ -218,7 +224,10 @@ def test_messages_that_do_not_fit_are_refused(codecs: CodecFactory) -> None:
     ("change", "problem"),
     [
         ({"orientation_covariance": (0.0,) * 8}, "orientation_covariance: 8 elements, the array has 9"),
-        ({"orientation_covariance": (0.0,) * 8 + (None,)}, "orientation_covariance[8]: a number is expected, not nothing"),
+        (
+            {"orientation_covariance": (0.0,) * 8 + (None,)},
+            "orientation_covariance[8]: a number is expected, not nothing",
+        ),
         ({"header.stamp.nanosec": -1}, "header.stamp.nanosec: -1 is not within 0 to 4294967295 of uint32"),
         ({"header.stamp.sec": True}, "header.stamp.sec: an integer is expected, not bool"),
         ({"header.frame_id": "a\0"}, "header.frame_id: the string contains a NUL"),
@@ -245,7 +254,15 @@ def test_the_validator_knows_bounds() -> None:
     codecs = CodecFactory(TypeStore({"a/msg/A": "string<=3 s\nint8[<=2] n\nfloat32 f\nwstring<=2 w\n"}))
     validator, cls = Validator(codecs, "a/msg/A"), codecs.cls("a/msg/A")
     validator.check(cls("abc", [1, 2], 1e38, "öö"))
-    for message in (cls(s="äö"), cls(n=[1, 2, 3]), cls(f=1e39), cls(f=10**400), cls(w="abc"), cls(s=b"abc"), cls(n="ab")):
+    for message in (
+        cls(s="äö"),
+        cls(n=[1, 2, 3]),
+        cls(f=1e39),
+        cls(f=10**400),
+        cls(w="abc"),
+        cls(s=b"abc"),
+        cls(n="ab"),
+    ):
         with pytest.raises(ValidationError):
             validator.check(message)
         with pytest.raises(CdrError):

@@ -57,8 +57,14 @@ class ActionCall(_ActionHandler):
         return token
 
     async def _run(self, token: int, goal: Any) -> None:
+        early: list[Delivery] = []
+
         def progress(feedback: Any) -> None:
-            self.deliver(Delivery("feedback", self.progress.outward(feedback), token))
+            delivery = Delivery("feedback", self.progress.outward(feedback), token)
+            if token in self._goals:
+                self.deliver(delivery)
+            elif len(early) < MAX_OUTSTANDING:
+                early.append(delivery)  # it overtook the acceptance
 
         try:
             goal_id = await self._client.send(goal, progress)
@@ -66,7 +72,8 @@ class ActionCall(_ActionHandler):
                 self.deliver(Delivery("rejected", b"", token))
                 return
             self._goals[token] = goal_id
-            self.deliver(Delivery("accepted", b"", token))
+            for delivery in (Delivery("accepted", b"", token), *early):
+                self.deliver(delivery)
             status, result = await self._client.result(goal_id, self.route.timeout_s)
             self.deliver(Delivery("result", self.result.outward(result), token, status))
         except Ros2Error as error:

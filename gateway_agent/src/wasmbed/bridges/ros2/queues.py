@@ -35,10 +35,11 @@ class RateLimit:
         """Whether a message at this time (seconds of a monotonic clock) may pass."""
         if not self._interval:
             return True
-        # A message that is less than a tenth early is let through, and the debt kept, so that jitter loses none.
-        if now < self._due - self._interval * 0.1:
+        # A message less than a tenth early is let through and the debt kept, so that jitter loses none.
+        slack = self._interval * 0.1
+        if now < self._due - slack:
             return False
-        self._due = max(self._due + self._interval, now)
+        self._due = max(self._due, now - slack) + self._interval
         return True
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2.errors import CdrError, Ros2Error
@@ -113,6 +114,30 @@ def describe_qos(qos: Any) -> str:
     if Policy.Durability in qos:
         words.append("volatile" if qos[Policy.Durability] == Policy.Durability.Volatile else "transient local")
     return ", ".join(words)
+
+
+# Reading discovery data calls Python in between, and two threads in it at once corrupt the package's memory.
+_discovery: Final = threading.Lock()
+
+
+def take_discovered(reader: Any, count: int) -> Sequence[Any]:
+    """Take up to `count` samples of a built-in topic."""
+    with _discovery:
+        found: Sequence[Any] = reader.take(count)
+        return found
+
+
+def writer_data(reader: Any, handle: int) -> Any:
+    """What discovery told of a writer that matches a reader, None when it is gone."""
+    with _discovery:
+        return reader.get_matched_publication_data(handle)
+
+
+def matched_readers(writer: Any) -> list[Any]:
+    """What discovery told of the readers that match a writer."""
+    with _discovery:
+        found = [writer.get_matched_subscription_data(handle) for handle in writer.get_matched_subscriptions()]
+    return [data for data in found if data is not None]
 
 
 def write(writer: Any, data: bytes) -> None:

@@ -113,7 +113,7 @@ class GraphView:
         reader = binding.builtin.BuiltinDataReader(self._context.participant, topic)
 
         def update() -> None:
-            for sample in reader.take(64):
+            for sample in binding.take_discovered(reader, 64):
                 with self._lock:
                     if not sample.sample_info.instance_state & _ALIVE or not sample.topic_name:
                         found.pop(sample.key, None)
@@ -136,7 +136,7 @@ class GraphView:
         )
 
         def update() -> None:
-            for sample in reader.take(64):
+            for sample in binding.take_discovered(reader, 64):
                 if not sample.sample_info.instance_state & _ALIVE:
                     with self._lock:
                         self._nodes.pop(sample.key.bytes, None)

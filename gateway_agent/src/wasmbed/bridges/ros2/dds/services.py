@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2.dds import binding
@@ -56,11 +57,17 @@ def join(guid: int, seq: int, message: bytes) -> bytes:
     return HEADER + _IDENTITY[b"\0\1"].pack(guid, seq) + message[HEADER_SIZE:]
 
 
+def lossless(qos: QosProfile) -> QosProfile:
+    """A burst of requests must not overwrite itself in a queue of ten; history is not matched with a peer's."""
+    return replace(qos, keep_all=True)
+
+
 class CycloneClient:
     """Calls a service of an rmw_cyclonedds peer; up to MAX_PENDING calls at a time."""
 
     def __init__(self, backend: DdsBackend, service: str, type_name: str, qos: QosProfile) -> None:
         self._loop = asyncio.get_running_loop()
+        qos = lossless(qos)
         self._backend = backend
         self.service = service
         self._pending: dict[int, asyncio.Future[bytes]] = {}
@@ -159,6 +166,7 @@ class CycloneServer:
         self, backend: DdsBackend, service: str, type_name: str, qos: QosProfile, handler: ServiceHandler
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        qos = lossless(qos)
         self._backend = backend
         self.service = service
         self._handler = handler
@@ -204,7 +212,7 @@ class CycloneServer:
 
     def _client_id(self, publication: int) -> bytes | None:
         """The id of the client that wrote a request, None when it is of another implementation or gone."""
-        data = self._reader.entity.get_matched_publication_data(publication)
+        data = binding.writer_data(self._reader.entity, publication)
         found = _CLIENT_ID.search(binding.user_data_of(data.qos)) if data is not None else None
         return found.group(1) if found else None
 
@@ -230,9 +238,8 @@ class CycloneServer:
         """Wait up to 100 ms until the client's reader of replies is matched."""
         deadline = self._loop.time() + _READER_WAIT_S
         while self._loop.time() < deadline:
-            for handle in self._writer.entity.get_matched_subscriptions():
-                data = self._writer.entity.get_matched_subscription_data(handle)
-                found = _CLIENT_ID.search(binding.user_data_of(data.qos)) if data is not None else None
+            for data in binding.matched_readers(self._writer.entity):
+                found = _CLIENT_ID.search(binding.user_data_of(data.qos))
                 if found and found.group(1) == client_id:
                     return
             await asyncio.sleep(0.002)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import keyword
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from wasmbed.bridges.ros2.names import dds_type
+from wasmbed.bridges.ros2.types.rihs import type_hash
 
 if TYPE_CHECKING:
     from wasmbed.bridges.ros2.types.model import FieldType
@@ -39,27 +41,39 @@ HEADER_FIELDS: Final = {"guid": _types.uint64, "seq": _types.int64}
 
 
 class DdsTypes:
-    """Makes the types of one store, each once."""
+    """Makes the types of a store; each once in the process, whatever the store.
+
+    The package aborts, or takes all memory, when a type of one name is made some thirty times over.
+    """
+
+    _made: ClassVar[dict[tuple[str, str, bool], Any]] = {}
+    _lock: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(self, store: TypeStore) -> None:
         self._store = store
-        self._made: dict[tuple[str, bool], Any] = {}
+        self._own: dict[tuple[str, bool], Any] = {}
 
     def get(self, name: str, *, header: bool = False) -> Any:
         """The type of `package/msg/Name`, with `header` as it goes in Cyclone's services."""
-        found = self._made.get((name, header))
+        found = self._own.get((name, header))
         if found is None:
-            fields = dict(HEADER_FIELDS) if header else {}
-            for field in self._store.message(name).wire_fields:
-                fields[field.name] = self._field(field.type)
-            found = _idl.make_idl_struct(
-                name.rsplit("/", 1)[1] + "_",
-                dds_type(name).replace("::", "."),
-                fields,
-                dataclassify=not any(map(keyword.iskeyword, fields)),
-            )
-            self._made[name, header] = found
+            key = (name, type_hash(self._store, name), header)
+            with self._lock:
+                if key not in self._made:
+                    self._made[key] = self._make(name, header)
+                found = self._own[name, header] = self._made[key]
         return found
+
+    def _make(self, name: str, header: bool) -> Any:
+        fields = dict(HEADER_FIELDS) if header else {}
+        for field in self._store.message(name).wire_fields:
+            fields[field.name] = self._field(field.type)
+        return _idl.make_idl_struct(
+            name.rsplit("/", 1)[1] + "_",
+            dds_type(name).replace("::", "."),
+            fields,
+            dataclassify=not any(map(keyword.iskeyword, fields)),
+        )
 
     def _field(self, kind: FieldType) -> Any:
         if kind.nested:
