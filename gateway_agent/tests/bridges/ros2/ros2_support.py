@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -31,13 +33,23 @@ DISTRIBUTIONS = ("jazzy", "kilted")
 TEXTS = ("", "a", "drone-7", "Hellö wörld", "ハロー", "x" * 40)
 
 
+_domains = itertools.count(os.getpid() * 7)
+
+
 def domain() -> int:
-    """A domain nobody else uses: another one for each call, so that what a killed peer leaves behind disturbs nobody."""
-    domain.count += 1  # type: ignore[attr-defined]
-    return 100 + (os.getpid() * 7 + domain.count) % 130  # type: ignore[attr-defined]
+    """A domain nobody uses: another one for each call, so that what a killed peer leaves behind disturbs nobody.
 
-
-domain.count = 0  # type: ignore[attr-defined]
+    Above 101 the ports of a domain are among those the system gives to clients, so they may be in use.
+    """
+    while True:
+        number = 100 + next(_domains) % 130
+        try:
+            for port in range(7400 + 250 * number, 7412 + 250 * number):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.bind(("", port))
+        except OSError:
+            continue
+        return number
 
 
 def scalar(base: str, bound: int, chance: random.Random) -> Any:
