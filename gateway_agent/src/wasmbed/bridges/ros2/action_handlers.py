@@ -1,0 +1,161 @@
+"""What is behind the routes of actions: goals sent and goals served by an application."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from wasmbed.bridges.ros2.actions import ABORTED, CANCELED, SUCCEEDED
+from wasmbed.bridges.ros2.errors import BusyError, CallError, CdrError, NotGrantedError, Ros2Error, ValidationError
+from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING, Delivery, Encoding, Handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wasmbed.bridges.ros2.actions import Goal
+    from wasmbed.bridges.ros2.bridge import Bridge
+    from wasmbed.bridges.ros2.routes import Route
+
+
+class _ActionHandler(Handler):
+    def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
+        super().__init__(bridge, route, on_ready)
+        codecs = bridge.node.codecs
+        self.goal, self.result, self.progress = (
+            Encoding(codecs, f"{route.type}_{part}", route.encoding) for part in ("Goal", "Result", "Feedback")
+        )
+        self._tokens = itertools.count(1)
+
+    def decode(self, encoding: Encoding, data: bytes) -> Any:
+        try:
+            return encoding.inward(data)
+        except (CdrError, ValidationError):
+            self.statistics.malformed += 1
+            raise
+
+
+class ActionCall(_ActionHandler):
+    """Goals the application sends; acceptance, feedback and result come as deliveries with the goal's token."""
+
+    def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
+        super().__init__(bridge, route, on_ready)
+        self._client = bridge.node.action_client(route.target, route.type)
+        self._goals: dict[int, bytes] = {}
+        self._outstanding = 0
+
+    def call(self, data: bytes) -> int:
+        """Send a goal; raises BusyError, CdrError, ValidationError."""
+        self.admit()
+        if self._outstanding >= MAX_OUTSTANDING:
+            self.statistics.dropped += 1
+            raise BusyError(f"{self.route.name}: {MAX_OUTSTANDING} goals are active")
+        goal = self.decode(self.goal, data)
+        token = next(self._tokens)
+        self._outstanding += 1
+        self.spawn(self._run(token, goal))
+        return token
+
+    async def _run(self, token: int, goal: Any) -> None:
+        early: list[Delivery] = []
+
+        def progress(feedback: Any) -> None:
+            delivery = Delivery("feedback", self.progress.outward(feedback), token)
+            if token in self._goals:
+                self.deliver(delivery)
+            elif len(early) < MAX_OUTSTANDING:
+                early.append(delivery)  # it overtook the acceptance
+
+        try:
+            goal_id = await self._client.send(goal, progress)
+            if goal_id is None:
+                self.deliver(Delivery("rejected", b"", token))
+                return
+            self._goals[token] = goal_id
+            for delivery in (Delivery("accepted", b"", token), *early):
+                self.deliver(delivery)
+            status, result = await self._client.result(goal_id, self.route.timeout_s)
+            self.deliver(Delivery("result", self.result.outward(result), token, status))
+        except Ros2Error as error:
+            self.statistics.failed += 1
+            self.deliver(Delivery("failure", str(error).encode(), token))
+        finally:
+            self._outstanding -= 1
+            self._goals.pop(token, None)
+
+    def cancel(self, token: int) -> None:
+        """Ask the server to cancel a goal; the result tells whether it was."""
+        goal_id = self._goals.get(token)
+        if goal_id is None:
+            raise NotGrantedError(f"{self.route.name}: goal {token} is not active")
+        self.spawn(self._cancel(goal_id))
+
+    async def _cancel(self, goal_id: bytes) -> None:
+        try:
+            await self._client.cancel(goal_id)
+        except Ros2Error:
+            self.statistics.failed += 1
+
+    def close(self) -> None:
+        self._client.close()
+        super().close()
+
+
+class ActionServe(_ActionHandler):
+    """Goals the application serves: each comes as a delivery; `feedback` and `respond` tell how it goes."""
+
+    def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
+        super().__init__(bridge, route, on_ready)
+        self._active: dict[int, tuple[Goal, asyncio.Future[tuple[Any, int]]]] = {}
+        self._server = bridge.node.action_server(route.target, route.type, self._execute, self._accept)
+
+    def _accept(self, _: Any) -> bool:
+        self.statistics.received += 1
+        return len(self._active) < MAX_OUTSTANDING
+
+    async def _execute(self, goal: Goal) -> Any:
+        token, future = next(self._tokens), self._loop.create_future()
+        self._active[token] = (goal, future)
+        try:
+            self.deliver(Delivery("goal", self.goal.outward(goal.request), token))
+            deadline = self._loop.time() + self.route.timeout_s
+            told = False
+            while not future.done():
+                if goal.cancel_requested and not told:
+                    told = True
+                    self.deliver(Delivery("cancel", b"", token))
+                if self._loop.time() > deadline:
+                    self.statistics.failed += 1
+                    raise CallError(f"{self.route.name}: the application did not finish the goal")
+                await asyncio.wait((future,), timeout=0.05)
+            result, status = future.result()
+            if status == ABORTED:
+                goal.abort()
+            return result
+        finally:
+            del self._active[token]
+
+    def respond(self, token: int, data: bytes, status: int = SUCCEEDED) -> None:
+        """Finish a goal: SUCCEEDED, or CANCELED where a cancel was asked for, or ABORTED."""
+        if status not in {SUCCEEDED, CANCELED, ABORTED}:
+            raise ValidationError(
+                f"status: {SUCCEEDED} succeeded, {CANCELED} canceled or {ABORTED} aborted is expected"
+            )
+        result = self.decode(self.result, data)
+        self._loop.call_soon_threadsafe(self._finish, token, result, status)
+
+    def _finish(self, token: int, result: Any, status: int) -> None:
+        found = self._active.get(token)
+        if found is not None and not found[1].done():
+            found[1].set_result((result, status))
+
+    def feedback(self, token: int, data: bytes) -> None:
+        found = self._active.get(token)
+        if found is None:
+            raise NotGrantedError(f"{self.route.name}: goal {token} is not active")
+        self.admit()
+        found[0].publish_feedback(self.decode(self.progress, data))
+
+    def close(self) -> None:
+        self._server.close()
+        super().close()

@@ -1,0 +1,138 @@
+"""The backend on cyclonedds: needs no ROS 2 installation; its services are those of rmw_cyclonedds."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from wasmbed.bridges.ros2.dds.context import Context, Discovery
+from wasmbed.bridges.ros2.dds.endpoints import DdsPublisher, DdsSubscription
+from wasmbed.bridges.ros2.dds.graph import GraphView, GraphWriter, NodeEntities
+from wasmbed.bridges.ros2.dds.services import CycloneClient, CycloneServer
+from wasmbed.bridges.ros2.dds.types import DdsTypes
+from wasmbed.bridges.ros2.names import check_namespace, check_node, dds_topic, dds_type
+from wasmbed.bridges.ros2.types.rihs import type_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wasmbed.bridges.ros2.backend import GraphEndpoint, MessageCallback, ServiceHandler
+    from wasmbed.bridges.ros2.qos import QosProfile
+    from wasmbed.bridges.ros2.types import CodecFactory
+
+
+class DdsBackend:
+    """One node in one domain."""
+
+    name = "dds"
+
+    def __init__(
+        self,
+        codecs: CodecFactory,
+        *,
+        domain_id: int,
+        node: str,
+        namespace: str = "/",
+        discovery: Discovery | None = None,
+        distribution: str = "jazzy",
+    ) -> None:
+        """Join the domain as `namespace/node`.
+
+        Raises:
+            ConfigurationError: the domain or its discovery.
+            NameRejectedError: the node's name or namespace.
+        """
+        self.node, self.namespace = check_node(node), check_namespace(namespace)
+        self.codecs = codecs
+        self._hashes = distribution != "humble"
+        self.types = DdsTypes(codecs.store)
+        self.context = Context(domain_id, discovery or Discovery())
+        self._lock = threading.Lock()
+        self._endpoints: list[DdsPublisher | DdsSubscription] = []
+        self._graph_writer = GraphWriter(self.context, self.types, codecs)
+        self.graph = GraphView(self.context, self.types, codecs)
+        self._announce()
+
+    def hash_data(self, type_name: str) -> bytes:
+        """The type hash as it goes into an endpoint's user data; Humble has none."""
+        return f"typehash={type_hash(self.codecs.store, type_name)};".encode() if self._hashes else b""
+
+    def create_publisher(self, topic: str, type_name: str, qos: QosProfile) -> DdsPublisher:
+        publisher = _Publisher(
+            self, self.context, dds_topic(topic), self.types.get(type_name), qos, self.hash_data(type_name)
+        )
+        self.remember(publisher)
+        return publisher
+
+    def create_subscription(
+        self, topic: str, type_name: str, qos: QosProfile, callback: MessageCallback
+    ) -> DdsSubscription:
+        subscription = _Subscription(
+            self, self.context, dds_topic(topic), self.types.get(type_name), qos, callback, self.hash_data(type_name)
+        )
+        self.remember(subscription)
+        return subscription
+
+    def create_client(self, service: str, type_name: str, qos: QosProfile) -> CycloneClient:
+        client = CycloneClient(self, service, type_name, qos)
+        self.remember(*client.endpoints)
+        return client
+
+    def create_service(self, service: str, type_name: str, qos: QosProfile, handler: ServiceHandler) -> CycloneServer:
+        server = CycloneServer(self, service, type_name, qos, handler)
+        self.remember(*server.endpoints)
+        return server
+
+    async def nodes(self) -> Sequence[str]:
+        return self.graph.nodes()
+
+    async def endpoints(self, topic: str, *, publishers: bool) -> Sequence[GraphEndpoint]:
+        return self.graph.endpoints(topic, publishers=publishers)
+
+    def type_problems(self, topic: str, type_name: str) -> list[str]:
+        """Peers on a topic whose type is another: DDS never matches them and says nothing."""
+        expected = dds_type(type_name)
+        seen = (*self.graph.writers_of(dds_topic(topic)), *self.graph.readers_of(dds_topic(topic)))
+        return sorted({f"a peer has {topic} as {item.type}, not {expected}" for item in seen if item.type != expected})
+
+    def remember(self, *endpoints: DdsPublisher | DdsSubscription) -> None:
+        with self._lock:
+            self._endpoints += endpoints
+        self._announce()
+
+    def forget(self, *endpoints: DdsPublisher | DdsSubscription) -> None:
+        with self._lock:
+            self._endpoints = [endpoint for endpoint in self._endpoints if endpoint not in endpoints]
+        self._announce()
+
+    def _announce(self) -> None:
+        if self.context.closing:
+            return
+        with self._lock:
+            readers = tuple(item.gid for item in self._endpoints if isinstance(item, DdsSubscription))
+            writers = tuple(item.gid for item in self._endpoints if isinstance(item, DdsPublisher))
+            self._graph_writer.publish([NodeEntities(self.namespace, self.node, readers, writers)])
+
+    async def aclose(self) -> None:
+        """Leave the domain; endpoints that are still open go with it."""
+        self.context.close()
+
+
+class _Publisher(DdsPublisher):
+    def __init__(self, backend: DdsBackend, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self._backend = backend
+
+    def close(self) -> None:
+        self._backend.forget(self)
+        super().close()
+
+
+class _Subscription(DdsSubscription):
+    def __init__(self, backend: DdsBackend, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self._backend = backend
+
+    def close(self) -> None:
+        self._backend.forget(self)
+        super().close()

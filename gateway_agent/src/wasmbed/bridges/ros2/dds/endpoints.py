@@ -1,0 +1,165 @@
+"""Publishers and subscriptions of serialized messages."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from wasmbed.bridges.ros2.backend import EndpointStatistics, Received
+from wasmbed.bridges.ros2.dds import binding
+from wasmbed.bridges.ros2.errors import CdrError, Ros2Error
+from wasmbed.bridges.ros2.qos import POLICIES
+from wasmbed.bridges.ros2.types.cdr import check_header
+
+if TYPE_CHECKING:
+    from wasmbed.bridges.ros2.backend import MessageCallback
+    from wasmbed.bridges.ros2.dds.context import Context
+    from wasmbed.bridges.ros2.qos import QosProfile
+
+log = logging.getLogger(__name__)
+
+# Samples taken before other readers have their turn.
+BATCH: Final = 128
+MAX_MESSAGE: Final = 64 << 20
+_STATUS: Final = binding.core.DDSStatus
+
+
+class _Endpoint:
+    """What a reader and a writer have in common: a topic entity, statistics, statuses that become problems."""
+
+    def __init__(self, context: Context, topic: str, data_type: Any) -> None:
+        self.context = context
+        self.topic = topic
+        self.statistics = EndpointStatistics()
+        self._topic = binding.topic.Topic(context.participant, topic, data_type)
+        self._status_number = 0
+        self._closed = False
+        self.entity: Any = None
+
+    def _watch_status(self, mask: int) -> None:
+        self.entity.set_status_mask(mask)
+        self._status_number = self.context.watch(self.entity, self._on_status)
+        self._on_status()
+
+    def _on_status(self) -> None:
+        raise NotImplementedError
+
+    def _incompatible(self, status: Any, direction: str) -> None:
+        if status.total_count_change:
+            policy = POLICIES.get(status.last_policy_id, f"policy {status.last_policy_id}")
+            text = f"incompatible QoS with a {direction}: {policy}"
+            self.statistics.problem(text)
+            log.warning("%s topic=%s", text, self.topic)
+
+    @property
+    def gid(self) -> bytes:
+        """The 16 bytes of the entity's GUID."""
+        return bytes(self.entity.get_guid().bytes)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._status_number:
+            self.context.unwatch(self.entity, self._status_number)
+        self.context.delete(self.entity)
+        self.context.delete(self._topic)
+
+
+class DdsPublisher(_Endpoint):
+    """Writes serialized messages; what the DDS queues refuse is dropped and counted."""
+
+    def __init__(self, context: Context, topic: str, data_type: Any, qos: QosProfile, user_data: bytes = b"") -> None:
+        super().__init__(context, topic, data_type)
+        self.entity = binding.pub.DataWriter(
+            context.participant, self._topic, binding.endpoint_qos(qos, user_data, writer=True)
+        )
+        self._watch_status(_STATUS.OfferedIncompatibleQos | _STATUS.PublicationMatched)
+
+    def publish(self, data: bytes) -> bool:
+        """False when the message was dropped; raises CdrError for bytes that are not plain CDR of the type."""
+        statistics = self.statistics
+        if len(data) < 4 or data[0] or data[1] > 1:  # Cyclone does not look at the encapsulation
+            statistics.malformed += 1
+            check_header(data)
+        try:
+            binding.write(self.entity, data)
+        except binding.FullError:
+            statistics.dropped += 1
+            return False
+        except CdrError:
+            statistics.malformed += 1
+            raise
+        statistics.messages += 1
+        statistics.payload_bytes += len(data)
+        return True
+
+    def _on_status(self) -> None:
+        if self._closed:
+            return
+        self._incompatible(self.entity.get_offered_incompatible_qos_status(), "subscription")
+        self.statistics.matched = self.entity.get_publication_matched_status().current_count
+
+
+class DdsSubscription(_Endpoint):
+    """Takes serialized messages in batches and hands each to a callback, on the context's thread."""
+
+    def __init__(
+        self,
+        context: Context,
+        topic: str,
+        data_type: Any,
+        qos: QosProfile,
+        callback: MessageCallback,
+        user_data: bytes = b"",
+    ) -> None:
+        super().__init__(context, topic, data_type)
+        self._callback = callback
+        self.entity = binding.sub.DataReader(
+            context.participant, self._topic, binding.endpoint_qos(qos, user_data, writer=False)
+        )
+        state = binding.core
+        self._condition = state.ReadCondition(
+            self.entity, state.SampleState.NotRead | state.ViewState.Any | state.InstanceState.Any
+        )
+        self._data_number = context.watch(self._condition, self._on_data)
+        self._watch_status(
+            _STATUS.RequestedIncompatibleQos | _STATUS.SubscriptionMatched | _STATUS.SampleLost | _STATUS.SampleRejected
+        )
+
+    def _on_data(self) -> None:
+        try:
+            samples = binding.take(self.entity, BATCH)
+        except Ros2Error:
+            if self._closed or self.context.closing:
+                return
+            raise
+        statistics, callback = self.statistics, self._callback
+        for data, info in samples:
+            if not info.valid_data:
+                continue
+            if len(data) < 4 or data[0] or data[1] > 1 or len(data) > MAX_MESSAGE:
+                statistics.malformed += 1
+                continue
+            statistics.messages += 1
+            statistics.payload_bytes += len(data)
+            self._deliver(callback, data, info)
+
+    def _deliver(self, callback: MessageCallback, data: bytes, info: Any) -> None:
+        callback(data, Received(info.source_timestamp))
+
+    def _on_status(self) -> None:
+        if self._closed:
+            return
+        entity = self.entity
+        self._incompatible(entity.get_requested_incompatible_qos_status(), "publisher")
+        self.statistics.matched = entity.get_subscription_matched_status().current_count
+        self.statistics.lost = entity.get_sample_lost_status().total_count
+        rejected = entity.get_sample_rejected_status().total_count
+        self.statistics.dropped = max(self.statistics.dropped, rejected)
+
+    def close(self) -> None:
+        if not self._closed:
+            self.context.unwatch(self._condition, self._data_number)
+            self.context.delete(self._condition)
+        super().close()

@@ -1,0 +1,298 @@
+"""What is behind each kind of route: topics in and out, services called and served."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from wasmbed.bridges.ros2.errors import BusyError, CallError, CdrError, NotGrantedError, Ros2Error, ValidationError
+from wasmbed.bridges.ros2.queues import BoundedQueue, RateLimit, RouteStatistics
+from wasmbed.bridges.ros2.types import CodecFactory, Plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from wasmbed.bridges.ros2.bridge import Bridge
+    from wasmbed.bridges.ros2.routes import Route
+
+log = logging.getLogger(__name__)
+
+MAX_OUTSTANDING: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Something for the application.
+
+    kind is message for a topic; reply or failure for a call; request for a served service; accepted, rejected,
+    feedback, result or failure for a goal sent; goal or cancel for a goal served. token tells which call or goal.
+    """
+
+    kind: str
+    data: bytes
+    token: int = 0
+    status: int = 0
+    timestamp_ns: int = 0
+
+
+class Encoding:
+    """Between CDR and what an application reads and writes, checked both ways."""
+
+    def __init__(self, codecs: CodecFactory, type_name: str, encoding: str) -> None:
+        self.codec = codecs.codec(type_name)
+        self._plain = None if encoding == "cdr" else Plain(codecs, type_name)
+        self._json = encoding == "json"
+
+    def outward(self, message: Any) -> bytes:
+        """What the application gets."""
+        if self._plain is None:
+            return self.codec.dumps(message)
+        return self._plain.to_json(message) if self._json else self._plain.to_cbor(message)
+
+    def inward(self, data: bytes) -> Any:
+        """What the application sent; raises CdrError or ValidationError."""
+        if self._plain is None:
+            return self.codec.loads(data)
+        return self._plain.from_json(data) if self._json else self._plain.from_cbor(data)
+
+
+class Handler:
+    """Common to all: statistics, a queue to the application, tasks on the event loop."""
+
+    def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
+        self.bridge, self.route = bridge, route
+        self.statistics = RouteStatistics()
+        self.queue = BoundedQueue(route.queue, route.queue_bytes, drop_oldest=route.drop == "oldest")
+        self._on_ready = on_ready
+        self._limit = RateLimit(route.max_rate_hz)
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Queue something for the application."""
+        empty = not len(self.queue)
+        dropped = self.queue.put(delivery.data, delivery)
+        self.statistics.dropped += dropped
+        if empty and len(self.queue):
+            self._on_ready(self.route.name)
+
+    def receive(self, capacity: int | None = None) -> Delivery | int | None:
+        """The oldest delivery, its size when it does not fit into capacity (it stays), None when there is none."""
+        found = self.queue.get(capacity)
+        if found is None or isinstance(found, int):
+            return found
+        self.statistics.delivered += 1
+        self.statistics.delivered_bytes += len(found[0])
+        delivery: Delivery = found[1]
+        return delivery
+
+    def admit(self) -> None:
+        """Count a message of the application; raises BusyError above the route's rate."""
+        self.statistics.received += 1
+        if not self._limit.admit(time.monotonic()):
+            self.statistics.rate_limited += 1
+            raise BusyError(f"{self.route.name}: more than {self.route.max_rate_hz:g} messages a second")
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run on the event loop, from any thread."""
+
+        def start() -> None:
+            task = self._loop.create_task(coroutine)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self._loop.call_soon_threadsafe(start)
+
+    def problems(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self.queue.clear()
+
+    def unsupported(self, operation: str) -> NotGrantedError:
+        return NotGrantedError(
+            f"{self.route.name}: a {self.route.kind} to {self.route.direction} has no operation {operation}"
+        )
+
+    # What only some kinds have.
+
+    def publish(self, data: bytes) -> None:
+        raise self.unsupported("publish")
+
+    def call(self, data: bytes) -> int:
+        raise self.unsupported("call")
+
+    def respond(self, token: int, data: bytes, status: int = 0) -> None:
+        raise self.unsupported("respond")
+
+    def feedback(self, token: int, data: bytes) -> None:
+        raise self.unsupported("feedback")
+
+    def cancel(self, token: int) -> None:
+        raise self.unsupported("cancel")
+
+
+class TopicIn(Handler):
+    """A topic to the application."""
+
+    def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
+        super().__init__(bridge, route, on_ready)
+        self.encoding, self.fields = route.encoding, route.fields
+        self._detach = bridge.attach(route, self)
+
+    def wants(self, now: float) -> bool:
+        self.statistics.received += 1
+        if self._limit.admit(now):
+            return True
+        self.statistics.rate_limited += 1
+        return False
+
+    def accept(self, data: bytes, source_timestamp: int) -> None:
+        self.deliver(Delivery("message", data, timestamp_ns=source_timestamp))
+
+    def malformed(self) -> None:
+        self.statistics.malformed += 1
+
+    def close(self) -> None:
+        self._detach()
+        super().close()
+
+
+class TopicOut(Handler):
+    """A topic from the application; each route has a publisher of its own, so that its QoS holds."""
+
+    def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
+        super().__init__(bridge, route, on_ready)
+        self._encoding = Encoding(bridge.node.codecs, route.type, route.encoding)
+        self._publisher = bridge.node.backend.create_publisher(route.target, route.type, route.qos)
+
+    def publish(self, data: bytes) -> None:
+        """Raises BusyError, CdrError, ValidationError."""
+        self.admit()
+        try:
+            message = self._encoding.inward(data)
+            serialized = data if self.route.encoding == "cdr" else self._encoding.codec.dumps(message)
+            sent = self._publisher.publish(serialized)
+        except (CdrError, ValidationError):
+            self.statistics.malformed += 1
+            raise
+        if not sent:
+            self.statistics.dropped += 1
+            raise BusyError(f"{self.route.name}: the subscriptions do not keep up")
+        self.statistics.delivered += 1
+        self.statistics.delivered_bytes += len(data)
+
+    def problems(self) -> list[str]:
+        return self._publisher.statistics.problems
+
+    def close(self) -> None:
+        self._publisher.close()
+        super().close()
+
+
+class ServiceCall(Handler):
+    """A service the application calls; replies and failures come as deliveries with the call's token."""
+
+    def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
+        super().__init__(bridge, route, on_ready)
+        codecs = bridge.node.codecs
+        self._request = Encoding(codecs, f"{route.type}_Request", route.encoding)
+        self._response = Encoding(codecs, f"{route.type}_Response", route.encoding)
+        self._client = bridge.node.backend.create_client(route.target, route.type, route.qos)
+        self._tokens = itertools.count(1)
+        self._outstanding = 0
+        self._problem = ""
+
+    def call(self, data: bytes) -> int:
+        """Raises BusyError, CdrError, ValidationError."""
+        self.admit()
+        if self._outstanding >= MAX_OUTSTANDING:
+            self.statistics.dropped += 1
+            raise BusyError(f"{self.route.name}: {MAX_OUTSTANDING} calls wait for their replies")
+        try:
+            serialized = self._request.codec.dumps(self._request.inward(data))
+        except (CdrError, ValidationError):
+            self.statistics.malformed += 1
+            raise
+        token = next(self._tokens)
+        self._outstanding += 1
+        self.spawn(self._run(token, serialized))
+        return token
+
+    async def _run(self, token: int, request: bytes) -> None:
+        try:
+            reply = await self._client.call(request, self.route.timeout_s)
+            self.deliver(Delivery("reply", self._response.outward(self._response.codec.loads(reply)), token))
+        except Ros2Error as error:
+            self.statistics.failed += 1
+            self._problem = str(error)
+            self.deliver(Delivery("failure", str(error).encode(), token))
+        finally:
+            self._outstanding -= 1
+
+    def problems(self) -> list[str]:
+        return [self._problem] if self._problem else []
+
+    def close(self) -> None:
+        self._client.close()
+        super().close()
+
+
+class ServiceServe(Handler):
+    """A service the application serves: requests come as deliveries, `respond` answers them."""
+
+    def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
+        super().__init__(bridge, route, on_ready)
+        codecs = bridge.node.codecs
+        self._request = Encoding(codecs, f"{route.type}_Request", route.encoding)
+        self._response = Encoding(codecs, f"{route.type}_Response", route.encoding)
+        self._tokens = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._server = bridge.node.backend.create_service(route.target, route.type, route.qos, self._serve)
+
+    async def _serve(self, data: bytes) -> bytes:
+        self.statistics.received += 1
+        if len(self._waiting) >= MAX_OUTSTANDING:
+            self.statistics.dropped += 1
+            raise CallError(f"{self.route.name}: {MAX_OUTSTANDING} requests wait for the application")
+        try:
+            request = self._request.outward(self._request.codec.loads(data))
+        except CdrError:
+            self.statistics.malformed += 1
+            raise
+        token, future = next(self._tokens), self._loop.create_future()
+        self._waiting[token] = future
+        try:
+            self.deliver(Delivery("request", request, token))
+            async with asyncio.timeout(self.route.timeout_s):
+                reply: bytes = await future
+                return reply
+        except TimeoutError:
+            self.statistics.failed += 1
+            raise CallError(f"{self.route.name}: the application did not answer") from None
+        finally:
+            del self._waiting[token]
+
+    def respond(self, token: int, data: bytes, status: int = 0) -> None:
+        """Answer a request; raises CdrError, ValidationError. An answer that comes too late is left out."""
+        try:
+            serialized = self._response.codec.dumps(self._response.inward(data))
+        except (CdrError, ValidationError):
+            self.statistics.malformed += 1
+            raise
+        self._loop.call_soon_threadsafe(self._answer, token, serialized)
+
+    def _answer(self, token: int, data: bytes) -> None:
+        future = self._waiting.get(token)
+        if future is not None and not future.done():
+            future.set_result(data)
+
+    def close(self) -> None:
+        self._server.close()
+        super().close()

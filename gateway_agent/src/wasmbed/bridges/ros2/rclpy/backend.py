@@ -1,0 +1,307 @@
+"""The backend on rclpy: starts the worker and speaks frames with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import struct
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wasmbed.bridges.ros2.backend import EndpointStatistics, GraphEndpoint, Received
+from wasmbed.bridges.ros2.errors import CallError, ConfigurationError, Ros2Error
+from wasmbed.bridges.ros2.names import check_namespace, check_node
+from wasmbed.bridges.ros2.types.cdr import check_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from wasmbed.bridges.ros2.backend import MessageCallback, ServiceHandler
+    from wasmbed.bridges.ros2.qos import QosProfile
+    from wasmbed.bridges.ros2.types import Codec, CodecFactory
+
+log = logging.getLogger(__name__)
+
+WORKER: Final = Path(__file__).with_name("worker.py")
+MAX_FRAME: Final = 80 << 20
+# What may wait for the worker's stdin before messages are dropped.
+MAX_BUFFERED: Final = 8 << 20
+START_S: Final = 30.0
+_HEAD: Final = struct.Struct("<IH")
+_POLL_S: Final = 0.05
+
+
+@dataclass(frozen=True)
+class RclpyInstallation:
+    """An interpreter that has rclpy, a script to source before it where it needs one, and variables such as the RMW."""
+
+    python: Path
+    setup: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def command(self, *arguments: str) -> list[str]:
+        if self.setup is None:
+            return [str(self.python), *arguments]
+        return ["bash", "-c", '. "$0" && exec "$@"', str(self.setup), str(self.python), *arguments]
+
+
+class RclpyBackend:
+    """One node, in the worker; made by `start`."""
+
+    name = "rclpy"
+
+    def __init__(self, process: asyncio.subprocess.Process, codecs: CodecFactory) -> None:
+        self._process = process
+        self._codecs = codecs
+        self._loop = asyncio.get_running_loop()
+        self._answers: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
+        self._number = 0
+        self._subscriptions: dict[int, tuple[MessageCallback, EndpointStatistics]] = {}
+        self._services: dict[int, ServiceHandler] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.rmw = ""
+        self._gone = False
+
+    @classmethod
+    async def start(
+        cls,
+        installation: RclpyInstallation,
+        codecs: CodecFactory,
+        *,
+        domain_id: int,
+        node: str,
+        namespace: str = "/",
+    ) -> RclpyBackend:
+        """Start the worker; raises ConfigurationError when rclpy does not come up."""
+        environment = os.environ | {"ROS_DOMAIN_ID": str(domain_id)} | dict(installation.environment)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *installation.command(str(WORKER), check_node(node), check_namespace(namespace)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=environment,
+            )
+        except OSError as error:
+            raise ConfigurationError(f"rclpy: {installation.python} cannot be run: {error}") from None
+        backend = cls(process, codecs)
+        try:
+            async with asyncio.timeout(START_S):
+                header, _ = await backend._read()
+        except (TimeoutError, asyncio.IncompleteReadError, Ros2Error):
+            await backend.aclose()
+            raise ConfigurationError(
+                f"rclpy: {installation.python} did not start a node; it must be able to import rclpy"
+            ) from None
+        backend.rmw = str(header.get("rmw", ""))
+        backend._start(backend._receive())
+        return backend
+
+    def create_publisher(self, topic: str, type_name: str, qos: QosProfile) -> RclpyPublisher:
+        return RclpyPublisher(self, self._create("publisher", topic=topic, type_name=type_name, qos=asdict(qos)))
+
+    def create_subscription(
+        self, topic: str, type_name: str, qos: QosProfile, callback: MessageCallback
+    ) -> RclpyEntity:
+        entity = RclpyEntity(self, self._create("subscription", topic=topic, type_name=type_name, qos=asdict(qos)))
+        self._subscriptions[entity.number] = (callback, entity.statistics)
+        return entity
+
+    def create_client(self, service: str, type_name: str, qos: QosProfile) -> RclpyClient:
+        number = self._create("client", service=service, type_name=type_name, qos=asdict(qos))
+        return RclpyClient(self, number, service, self._codecs.codec(f"{type_name}_Response"))
+
+    def create_service(self, service: str, type_name: str, qos: QosProfile, handler: ServiceHandler) -> RclpyEntity:
+        entity = RclpyEntity(self, self._create("service", service=service, type_name=type_name, qos=asdict(qos)))
+        request = self._codecs.codec(f"{type_name}_Request")
+        self._services[entity.number] = lambda data: handler(_exact(request, data))
+        return entity
+
+    async def nodes(self) -> Sequence[str]:
+        header, _ = await self.ask("nodes")
+        return sorted(header["nodes"])
+
+    async def endpoints(self, topic: str, *, publishers: bool) -> Sequence[GraphEndpoint]:
+        header, _ = await self.ask("endpoints", topic=topic, publishers=publishers)
+        return [GraphEndpoint(**item) for item in header["endpoints"]]
+
+    def _create(self, kind: str, **arguments: Any) -> int:
+        """Have the worker make an entity; what it says against that is logged and kept for the first use."""
+        self._number += 1
+        number = self._number
+        self._answers[number] = future = self._loop.create_future()
+        future.add_done_callback(_log_failure)
+        self.send({"op": kind, "entity": number, "number": number, **arguments})
+        return number
+
+    async def ask(self, operation: str, payload: bytes = b"", timeout_s: float = 30.0, **arguments: Any) -> Any:
+        """Send a command and wait for its answer; raises CallError."""
+        self._number += 1
+        number = self._number
+        self._answers[number] = future = self._loop.create_future()
+        try:
+            self.send({"op": operation, "number": number, **arguments}, payload)
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            raise CallError(f"{operation}: no answer within {timeout_s:g} s") from None
+        finally:
+            self._answers.pop(number, None)
+
+    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        """Write a frame; on the event loop alone. Raises CallError when the worker is gone."""
+        stdin = self._process.stdin
+        if self._gone or stdin is None or stdin.is_closing():
+            raise CallError("rclpy: the worker has ended")
+        text = json.dumps(header).encode()
+        stdin.write(_HEAD.pack(2 + len(text) + len(payload), len(text)) + text + payload)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for the worker."""
+        stdin = self._process.stdin
+        return 0 if stdin is None else stdin.transport.get_write_buffer_size()
+
+    def on_loop(self, function: Callable[[], None]) -> None:
+        """Run on the event loop, now when this is its thread."""
+        try:
+            running = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            running = False
+        if running:
+            function()
+        else:
+            self._loop.call_soon_threadsafe(function)
+
+    def forget(self, number: int) -> None:
+        self._subscriptions.pop(number, None)
+        self._services.pop(number, None)
+        with contextlib.suppress(CallError):
+            self.send({"op": "close", "entity": number})
+
+    async def _read(self) -> tuple[dict[str, Any], bytes]:
+        stdout = self._process.stdout
+        assert stdout is not None  # noqa: S101 - a pipe was asked for
+        size, head = _HEAD.unpack(await stdout.readexactly(_HEAD.size))
+        if size > MAX_FRAME or head + 2 > size:
+            raise Ros2Error("rclpy: the worker's frame is damaged")
+        header = json.loads(await stdout.readexactly(head))
+        return header, await stdout.readexactly(size - 2 - head)
+
+    async def _receive(self) -> None:
+        try:
+            while True:
+                header, payload = await self._read()
+                self._handle(header, payload)
+        except (asyncio.IncompleteReadError, ValueError, Ros2Error) as error:
+            if not self._gone:
+                log.error("the rclpy worker has ended error=%s", error)
+        finally:
+            self._gone = True
+            for future in self._answers.values():
+                if not future.done():
+                    future.set_exception(CallError("rclpy: the worker has ended"))
+
+    def _handle(self, header: dict[str, Any], payload: bytes) -> None:
+        event = header.get("event")
+        if event == "message" and (found := self._subscriptions.get(header["id"])):
+            callback, statistics = found
+            statistics.messages += 1
+            statistics.payload_bytes += len(payload)
+            callback(payload, Received(time.time_ns()))
+        elif event == "answer" and (future := self._answers.get(header["number"])):
+            if not future.done() and "error" in header:
+                future.set_exception(CallError(f"rclpy: {header['error']}"))
+            elif not future.done():
+                future.set_result((header, payload))
+        elif event == "request" and (handler := self._services.get(header["id"])):
+            self._start(self._serve(handler, header["call"], payload))
+
+    async def _serve(self, handler: ServiceHandler, call: int, request: bytes) -> None:
+        reply = b""
+        try:
+            reply = await handler(request)
+        except Exception:  # a handler is somebody else's code; the worker answers with an empty reply
+            log.exception("request not answered")
+        with contextlib.suppress(CallError):
+            self.send({"op": "reply", "call": call}, reply)
+
+    def _start(self, coroutine: Any) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        """End the worker: by closing its stdin, after two seconds by a signal."""
+        self._gone = True
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            async with asyncio.timeout(2.0):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _exact(codec: Codec, data: bytes) -> bytes:
+    """The message without the bytes that rclpy's serializer leaves behind it; raises CdrError."""
+    return codec.dumps(codec.loads(data, slack=True))
+
+
+def _log_failure(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled() and (error := future.exception()):
+        log.error("%s", error)
+
+
+class RclpyEntity:
+    """Something the worker has made."""
+
+    def __init__(self, backend: RclpyBackend, number: int) -> None:
+        self._backend = backend
+        self.number = number
+        self.statistics = EndpointStatistics()
+
+    def close(self) -> None:
+        self._backend.on_loop(lambda: self._backend.forget(self.number))
+
+
+class RclpyPublisher(RclpyEntity):
+    def publish(self, data: bytes) -> bool:
+        check_header(data)
+        statistics = self.statistics
+        if self._backend.buffered + len(data) > MAX_BUFFERED:
+            statistics.dropped += 1
+            return False
+        statistics.messages += 1
+        statistics.payload_bytes += len(data)
+        self._backend.on_loop(lambda: self._backend.send({"op": "publish", "entity": self.number}, data))
+        return True
+
+
+class RclpyClient(RclpyEntity):
+    def __init__(self, backend: RclpyBackend, number: int, service: str, response: Codec) -> None:
+        super().__init__(backend, number)
+        self.service = service
+        self._response = response
+
+    async def ready(self, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while not (await self._backend.ask("ready", entity=self.number))[0]["ready"]:
+            if loop.time() > deadline:
+                raise CallError(f"{self.service}: no server within {timeout_s:g} s")
+            await asyncio.sleep(_POLL_S)
+
+    async def call(self, request: bytes, timeout_s: float) -> bytes:
+        check_header(request)
+        await self.ready(timeout_s)
+        _, payload = await self._backend.ask("call", request, timeout_s, entity=self.number)
+        return _exact(self._response, payload)

@@ -1,0 +1,223 @@
+"""The process that has rclpy: a node whose topics and services are driven over stdin and stdout in serialized messages.
+
+Runs under the interpreter of a ROS 2 installation, so it uses the standard library and rclpy alone. A frame is
+u32 length of the rest, u16 length of the header (both little endian), a header in JSON, a payload.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import struct
+import sys
+import threading
+from typing import Any
+
+import rclpy  # type: ignore[import-not-found]
+from rclpy.callback_groups import ReentrantCallbackGroup  # type: ignore[import-not-found]
+from rclpy.duration import Duration  # type: ignore[import-not-found]
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor  # type: ignore[import-not-found]
+from rclpy.node import Node  # type: ignore[import-not-found]
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy  # type: ignore[import-not-found]
+from rclpy.serialization import deserialize_message, serialize_message  # type: ignore[import-not-found]
+
+MAX_FRAME = 80 << 20
+_PARTS = {
+    "_SendGoal": "SendGoalService",
+    "_GetResult": "GetResultService",
+    "_FeedbackMessage": "FeedbackMessage",
+}
+
+
+def find(name: str) -> Any:
+    """The class of an interface; parts of actions are inside their `Impl`."""
+    package, kind, rest = name.split("/")
+    module = importlib.import_module(f"{package}.{kind}")
+    for suffix, part in _PARTS.items():
+        if kind == "action" and rest.endswith(suffix):
+            return getattr(getattr(module, rest[: -len(suffix)]).Impl, part)
+    return getattr(module, rest)
+
+
+def profile(data: dict[str, Any]) -> QoSProfile:
+    qos = QoSProfile(
+        depth=data["depth"],
+        history=HistoryPolicy.KEEP_ALL if data["keep_all"] else HistoryPolicy.KEEP_LAST,
+        reliability=ReliabilityPolicy.RELIABLE if data["reliable"] else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if data["transient_local"] else DurabilityPolicy.VOLATILE,
+        liveliness=(
+            LivelinessPolicy.MANUAL_BY_TOPIC if data["liveliness"] == "manual_by_topic" else LivelinessPolicy.AUTOMATIC
+        ),
+    )
+    for key, attribute in (
+        ("deadline_s", "deadline"),
+        ("lifespan_s", "lifespan"),
+        ("lease_s", "liveliness_lease_duration"),
+    ):
+        if data[key] > 0:
+            setattr(qos, attribute, Duration(nanoseconds=int(data[key] * 1e9)))
+    return qos
+
+
+class Worker:
+    def __init__(self, node: Node, output: Any) -> None:
+        self.node = node
+        self.output = output
+        self.lock = threading.Lock()
+        self.group = ReentrantCallbackGroup()
+        self.entities: dict[int, Any] = {}
+        self.waiting: dict[int, tuple[threading.Event, list[bytes]]] = {}
+        self.calls = 0
+
+    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        text = json.dumps(header).encode()
+        frame = struct.pack("<IH", 2 + len(text) + len(payload), len(text)) + text + payload
+        with self.lock:
+            self.output.write(frame)
+            self.output.flush()
+
+    def publisher(self, entity: int, topic: str, type_name: str, qos: dict[str, Any]) -> None:
+        self.entities[entity] = self.node.create_publisher(find(type_name), topic, profile(qos))
+
+    def publish(self, entity: int, payload: bytes) -> None:
+        self.entities[entity].publish(payload)
+
+    def subscription(self, entity: int, topic: str, type_name: str, qos: dict[str, Any]) -> None:
+        def received(data: bytes) -> None:
+            self.send({"event": "message", "id": entity}, data)
+
+        self.entities[entity] = self.node.create_subscription(
+            find(type_name), topic, received, profile(qos), raw=True, callback_group=self.group
+        )
+
+    def client(self, entity: int, service: str, type_name: str, qos: dict[str, Any]) -> None:
+        self.entities[entity] = self.node.create_client(
+            find(type_name), service, qos_profile=profile(qos), callback_group=self.group
+        )
+
+    def ready(self, entity: int) -> dict[str, Any]:
+        return {"ready": self.entities[entity].service_is_ready()}
+
+    def call(self, entity: int, number: int, payload: bytes) -> None:
+        client = self.entities[entity]
+        future = client.call_async(deserialize_message(payload, client.srv_type.Request))
+
+        def done(result: Any) -> None:
+            if result.exception() is not None or result.result() is None:
+                self.send({"event": "answer", "number": number, "error": str(result.exception())})
+            else:
+                self.send({"event": "answer", "number": number}, serialize_message(result.result()))
+
+        future.add_done_callback(done)
+
+    def service(self, entity: int, service: str, type_name: str, qos: dict[str, Any]) -> None:
+        kind = find(type_name)
+
+        def serve(request: Any, _: Any) -> Any:
+            with self.lock:
+                self.calls += 1
+                call = self.calls
+            event = threading.Event()
+            reply: list[bytes] = []
+            self.waiting[call] = (event, reply)
+            try:
+                self.send({"event": "request", "id": entity, "call": call}, serialize_message(request))
+                # rclpy's services must answer; a handler that fails or hangs gives an empty reply.
+                event.wait(60.0)
+                return deserialize_message(reply[0], kind.Response) if reply else kind.Response()
+            finally:
+                del self.waiting[call]
+
+        self.entities[entity] = self.node.create_service(
+            kind, service, serve, qos_profile=profile(qos), callback_group=self.group
+        )
+
+    def reply(self, call: int, payload: bytes = b"") -> None:
+        found = self.waiting.get(call)
+        if found is not None:
+            if payload:
+                found[1].append(payload)
+            found[0].set()
+
+    def close(self, entity: int) -> None:
+        found = self.entities.pop(entity, None)
+        for destroy in ("publisher", "subscription", "client", "service"):
+            if type(found).__name__.lower() == destroy:
+                getattr(self.node, f"destroy_{destroy}")(found)
+
+    def nodes(self) -> dict[str, Any]:
+        return {"nodes": [f"{space.rstrip('/')}/{name}" for name, space in self.node.get_node_names_and_namespaces()]}
+
+    def endpoints(self, topic: str, publishers: bool) -> dict[str, Any]:
+        node = self.node
+        found = node.get_publishers_info_by_topic(topic) if publishers else node.get_subscriptions_info_by_topic(topic)
+        return {
+            "endpoints": [
+                {
+                    "topic": topic,
+                    "type": item.topic_type,
+                    "node": f"{item.node_namespace.rstrip('/')}/{item.node_name}",
+                    "reliability": item.qos_profile.reliability.name.lower().replace("_", " "),
+                    "type_hash": str(getattr(item, "topic_type_hash", "")),
+                }
+                for item in found
+            ]
+        }
+
+    def obey(self, header: dict[str, Any], payload: bytes) -> None:
+        operation, number = header.pop("op"), header.get("number")
+        if payload or operation == "publish":
+            header["payload"] = payload
+        if operation != "call":
+            header.pop("number", None)
+        try:
+            result = getattr(self, operation)(**header)
+        except Exception as error:
+            self.send({"event": "answer", "number": number, "error": f"{type(error).__name__}: {error}"})
+        else:
+            if number is not None and operation != "call":
+                self.send({"event": "answer", "number": number, **(result or {})})
+
+
+def read(source: Any, size: int) -> bytes:
+    data: bytes = source.read(size)
+    if len(data) != size:
+        raise EOFError
+    return data
+
+
+def main() -> None:
+    # rcl logs to stdout by default; what is not a frame must not get between the frames.
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    name, namespace = sys.argv[1:3]
+    rclpy.init(args=[])
+    node = Node(name, namespace=namespace, start_parameter_services=False, enable_rosout=False)
+    worker = Worker(node, output)
+    executor = MultiThreadedExecutor(8)
+    executor.add_node(node)
+
+    def spin() -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    threading.Thread(target=spin, daemon=True).start()
+    worker.send({"event": "ready", "rmw": rclpy.get_rmw_implementation_identifier()})
+    source = sys.stdin.buffer
+    try:
+        while True:
+            size, head = struct.unpack("<IH", read(source, 6))
+            if size > MAX_FRAME or head + 2 > size:
+                break
+            header = json.loads(read(source, head))
+            worker.obey(header, read(source, size - 2 - head))
+    except EOFError:
+        pass
+    # The executor's threads end with the process: destroying a spinning node can hang.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""One subscription for all routes of equal topic, type and QoS: each message is checked and converted once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wasmbed.bridges.ros2.errors import CdrError
+from wasmbed.bridges.ros2.types import Plain
+
+if TYPE_CHECKING:
+    from wasmbed.bridges.ros2.backend import Received
+    from wasmbed.bridges.ros2.node import Node
+    from wasmbed.bridges.ros2.qos import QosProfile
+
+
+class Sink(Protocol):
+    """Takes messages of a topic, on the backend's thread."""
+
+    encoding: str
+    fields: tuple[str, ...]
+
+    def wants(self, now: float) -> bool:
+        """Whether this message passes the rate limit; counts it when not."""
+        ...
+
+    def accept(self, data: bytes, source_timestamp: int) -> None: ...
+
+    def malformed(self) -> None: ...
+
+
+class SharedSubscription:
+    """Converts each message at most once per encoding and choice of fields, and only when somebody wants it."""
+
+    def __init__(self, node: Node, topic: str, type_name: str, qos: QosProfile) -> None:
+        self._codec = node.codecs.codec(type_name)
+        self._factory = node.codecs
+        self._type = type_name
+        self._sinks: tuple[Sink, ...] = ()
+        self._plains: dict[tuple[str, ...], Plain] = {}
+        self._lock = threading.Lock()
+        self.subscription = node.backend.create_subscription(topic, type_name, qos, self._on_message)
+
+    def add(self, sink: Sink) -> None:
+        with self._lock:
+            if sink.encoding != "cdr" and sink.fields not in self._plains:
+                self._plains[sink.fields] = Plain(self._factory, self._type, sink.fields)
+            self._sinks = (*self._sinks, sink)
+
+    def remove(self, sink: Sink) -> bool:
+        """Whether it was the last."""
+        with self._lock:
+            self._sinks = tuple(item for item in self._sinks if item is not sink)
+            return not self._sinks
+
+    def _on_message(self, data: bytes, received: Received) -> None:
+        now = time.monotonic()
+        wanting = [sink for sink in self._sinks if sink.wants(now)]
+        if not wanting:
+            return
+        try:
+            message = self._codec.loads(data)
+        except CdrError as error:
+            self.subscription.statistics.malformed += 1
+            self.subscription.statistics.problem(str(error))
+            for sink in wanting:
+                sink.malformed()
+            return
+        converted: dict[tuple[str, tuple[str, ...]], bytes] = {}
+        for sink in wanting:
+            key = (sink.encoding, sink.fields)
+            if key not in converted:
+                converted[key] = data if sink.encoding == "cdr" else self._convert(message, *key)
+            sink.accept(converted[key], received.source_timestamp)
+
+    def _convert(self, message: Any, encoding: str, fields: tuple[str, ...]) -> bytes:
+        plain = self._plains[fields]
+        return plain.to_json(message) if encoding == "json" else plain.to_cbor(message)
+
+    def close(self) -> None:
+        self.subscription.close()

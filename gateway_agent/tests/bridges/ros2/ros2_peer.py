@@ -1,0 +1,250 @@
+"""A real ROS 2 node for the tests: runs in an interpreter that has rclpy, obeys JSON lines, answers with JSON lines.
+
+Imports nothing of the product, so that what it says of a message is rclpy's word alone.
+"""
+
+from __future__ import annotations
+
+import array
+import importlib
+import json
+import math
+import sys
+import threading
+import time
+from typing import Any
+
+import rclpy
+import rclpy.action
+import rclpy.executors
+import rclpy.parameter
+import rclpy.qos
+from rclpy.node import Node
+
+_output = threading.Lock()
+
+
+def say(**values: Any) -> None:
+    with _output:
+        sys.stdout.write(json.dumps(values) + "\n")
+        sys.stdout.flush()
+
+
+def find(name: str) -> Any:
+    package, kind, rest = name.split("/")
+    return getattr(importlib.import_module(f"{package}.{kind}"), rest)
+
+
+def plain(value: Any) -> Any:
+    """A message as JSON; octets as a list of integers, what is not a finite number as a string."""
+    if hasattr(value, "get_fields_and_field_types"):
+        return {name: plain(getattr(value, name)) for name in value.get_fields_and_field_types()}
+    if isinstance(value, bytes):
+        return list(value)
+    if isinstance(value, (list, tuple, array.array)) or hasattr(value, "tolist"):
+        items = [plain(item) for item in value]
+        # byte arrays are lists of single bytes in rclpy
+        return [
+            item[0] if isinstance(item, list) and isinstance(raw, bytes) else item for item, raw in zip(items, value)
+        ]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def fill(message: Any, values: dict[str, Any]) -> Any:
+    """Set fields from JSON."""
+    for name, value in values.items():
+        current = getattr(message, name)
+        kind = message.get_fields_and_field_types()[name]
+        if hasattr(current, "get_fields_and_field_types"):
+            fill(current, value)
+        elif "/" in kind:
+            element = kind.split("[")[0].removeprefix("sequence<").split(",")[0].rstrip(">")
+            package, rest = element.split("/")
+            setattr(message, name, [fill(find(f"{package}/msg/{rest}")(), item) for item in value])
+        else:
+            setattr(message, name, value)
+    return message
+
+
+def qos_of(data: dict[str, Any]) -> Any:
+    profile = rclpy.qos.QoSProfile(depth=data.get("depth", 10))
+    if data.get("best_effort"):
+        profile.reliability = rclpy.qos.ReliabilityPolicy.BEST_EFFORT
+    if data.get("transient_local"):
+        profile.durability = rclpy.qos.DurabilityPolicy.TRANSIENT_LOCAL
+    return profile
+
+
+class Peer:
+    def __init__(self, node: Node, executor: Any) -> None:
+        self.node = node
+        self.executor = executor
+        self.kept: list[Any] = []
+        self.publishers: dict[str, Any] = {}
+
+    def subscribe(self, topic: str, type: str, quiet: bool = False, **qos: Any) -> None:
+        counts = [0]
+
+        def received(message: Any) -> None:
+            counts[0] += 1
+            if quiet:
+                say(event="count", topic=topic, count=counts[0])
+            else:
+                say(event="message", topic=topic, message=plain(message))
+
+        self.kept.append(self.node.create_subscription(find(type), topic, received, qos_of(qos)))
+
+    def echo(self, source: str, target: str, type: str, **qos: Any) -> None:
+        publisher = self.node.create_publisher(find(type), target, qos_of(qos))
+        self.kept.append(publisher)
+        subscription = self.node.create_subscription(find(type), source, publisher.publish, qos_of(qos))
+        self.kept.append(subscription)
+
+    def publisher(self, topic: str, type: str, **qos: Any) -> None:
+        self.publishers[topic] = self.node.create_publisher(find(type), topic, qos_of(qos))
+
+    def publish(self, topic: str, values: dict[str, Any], count: int = 1, interval: float = 0.0) -> None:
+        publisher = self.publishers[topic]
+        message = fill(publisher.msg_type(), values)
+        for _ in range(count):
+            publisher.publish(message)
+            if interval:
+                time.sleep(interval)
+
+    def serve(self, service: str, type: str) -> None:
+        """SetBool answers what it got; Arrays and BasicTypes echo."""
+
+        def answer(request: Any, response: Any) -> Any:
+            if hasattr(response, "success"):
+                response.success = request.data
+                response.message = f"got {request.data}"
+                return response
+            for name in response.get_fields_and_field_types():
+                setattr(response, name, getattr(request, name))
+            return response
+
+        self.kept.append(self.node.create_service(find(type), service, answer))
+
+    def call(self, service: str, type: str, values: dict[str, Any], timeout: float = 10.0) -> dict[str, Any]:
+        kind = find(type)
+        client = self.node.create_client(kind, service)
+        try:
+            if not client.wait_for_service(timeout_sec=timeout):
+                return {"error": "no service"}
+            done = threading.Event()
+            future = client.call_async(fill(kind.Request(), values))
+            future.add_done_callback(lambda _: done.set())
+            return {"reply": plain(future.result())} if done.wait(timeout) else {"error": "no answer"}
+        finally:
+            self.node.destroy_client(client)
+
+    def serve_fibonacci(self, action: str) -> None:
+        kind = find("test_msgs/action/Fibonacci")
+
+        def execute(handle: Any) -> Any:
+            sequence = [0, 1]
+            for _ in range(1, handle.request.order):
+                if handle.is_cancel_requested:
+                    handle.canceled()
+                    return kind.Result(sequence=sequence)
+                sequence.append(sequence[-1] + sequence[-2])
+                feedback = kind.Feedback()
+                feedback.sequence = sequence
+                handle.publish_feedback(feedback)
+                time.sleep(0.05)
+            handle.succeed()
+            return kind.Result(sequence=sequence)
+
+        self.kept.append(
+            rclpy.action.ActionServer(
+                self.node,
+                kind,
+                action,
+                execute,
+                goal_callback=lambda goal: (
+                    rclpy.action.GoalResponse.ACCEPT if goal.order < 1000 else rclpy.action.GoalResponse.REJECT
+                ),
+                cancel_callback=lambda _: rclpy.action.CancelResponse.ACCEPT,
+            )
+        )
+
+    def fibonacci(self, action: str, order: int, cancel: bool = False) -> dict[str, Any]:
+        kind = find("test_msgs/action/Fibonacci")
+        client = rclpy.action.ActionClient(self.node, kind, action)
+        try:
+            if not client.wait_for_server(timeout_sec=10.0):
+                return {"error": "no server"}
+            feedback: list[list[int]] = []
+            goal = client.send_goal_async(
+                kind.Goal(order=order), feedback_callback=lambda item: feedback.append(list(item.feedback.sequence))
+            )
+            handle = wait(goal)
+            if not handle.accepted:
+                return {"accepted": False}
+            result = handle.get_result_async()
+            if cancel:
+                wait(handle.cancel_goal_async())
+            answer = wait(result)
+            return {
+                "accepted": True,
+                "status": answer.status,
+                "sequence": list(answer.result.sequence),
+                "feedback": feedback,
+            }
+        finally:
+            client.destroy()
+
+    def declare(self, name: str, value: Any) -> None:
+        self.node.declare_parameter(name, value)
+
+    def parameter(self, name: str) -> dict[str, Any]:
+        return {"value": plain(self.node.get_parameter(name).value)}
+
+    def graph(self, topic: str = "") -> dict[str, Any]:
+        return {
+            "nodes": sorted(f"{space.rstrip('/')}/{name}" for name, space in self.node.get_node_names_and_namespaces()),
+            "topics": dict(self.node.get_topic_names_and_types()),
+            "services": dict(self.node.get_service_names_and_types()),
+            "publishers": [self.info(item) for item in self.node.get_publishers_info_by_topic(topic)] if topic else [],
+            "subscriptions": [self.info(i) for i in self.node.get_subscriptions_info_by_topic(topic)] if topic else [],
+        }
+
+    @staticmethod
+    def info(item: Any) -> dict[str, Any]:
+        return {"node": item.node_name, "type": item.topic_type, "hash": str(getattr(item, "topic_type_hash", ""))}
+
+
+def wait(future: Any, timeout: float = 15.0) -> Any:
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(timeout):
+        raise TimeoutError("the future was not done")
+    return future.result()
+
+
+def main() -> None:
+    name, namespace = sys.argv[1:3]
+    rclpy.init()
+    node = Node(name, namespace=namespace)
+    executor = rclpy.executors.MultiThreadedExecutor(4)
+    executor.add_node(node)
+    peer = Peer(node, executor)
+    threading.Thread(target=executor.spin, daemon=True).start()
+    say(event="ready", python=sys.version.split()[0])
+    for line in sys.stdin:
+        command = json.loads(line)
+        operation, number = command.pop("op"), command.pop("number")
+        try:
+            result = getattr(peer, operation)(**command)
+        except Exception as error:
+            say(event="answer", number=number, error=repr(error))
+        else:
+            say(event="answer", number=number, **(result or {}))
+    # No orderly shutdown: the tests also kill peers, and destroying a spinning executor's node can hang.
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,375 @@
+"""The bridge: applications' routes on the DDS backend, with another node at the other end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import cbor2
+import pytest
+import pytest_asyncio
+from ros2_support import LOOPBACK, domain, until
+from wasmbed.bridges.ros2 import Bridge, Delivery, Node, Policy, parse_routes
+from wasmbed.bridges.ros2.actions import CANCELED, SUCCEEDED
+from wasmbed.bridges.ros2.config import BridgeConfig, start
+from wasmbed.bridges.ros2.dds import DdsBackend, binding
+from wasmbed.bridges.ros2.errors import BusyError, ConfigurationError, NotGrantedError, ValidationError
+from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from wasmbed.bridges.ros2 import Session
+    from wasmbed.bridges.ros2.types import CodecFactory
+
+ALL = Policy(("/*",), ("/*",), ("/*",), ("/*",), frozenset(range(233)))
+IMU = "sensor_msgs/msg/Imu"
+SET_BOOL = "std_srvs/srv/SetBool"
+FIBONACCI = "fib_msgs/action/Fibonacci"
+
+
+class Site:
+    """A bridge and, in another participant, a node of somebody else."""
+
+    def __init__(self, backends: Callable[..., DdsBackend], codecs: CodecFactory, domain_id: int) -> None:
+        self.codecs = codecs
+        self.node = Node(backends("other", codecs=codecs), codecs, name="other")
+        self.bridge = Bridge(Node(backends("bridge", codecs=codecs), codecs, name="bridge"), ALL, domain_id)
+
+    def open(self, name: str = "app", on_ready: Callable[[str], None] = lambda _: None, **routes: Any) -> Session:
+        return self.bridge.open(name, parse_routes(routes, self.bridge.node.resolve, self.codecs), on_ready)
+
+
+async def receive(session: Session, name: str) -> Delivery:
+    found = await until(lambda: session.receive(name))
+    assert isinstance(found, Delivery)
+    return found
+
+
+@pytest_asyncio.fixture
+async def site(backends: Callable[..., DdsBackend], tmp_path: Path, domain_id: int) -> AsyncIterator[Site]:
+    (tmp_path / "fib_msgs/action").mkdir(parents=True)
+    (tmp_path / "fib_msgs/action/Fibonacci.action").write_text(
+        "int32 order\n---\nint32[] sequence\n---\nint32[] sequence\n"
+    )
+    site = Site(backends, BridgeConfig(packages=(tmp_path,)).codecs(), domain_id)
+    yield site
+    site.bridge.close()
+
+
+def topic(**options: Any) -> dict[str, Any]:
+    return {"topic": "/imu", "type": IMU, "direction": "subscribe", **options}
+
+
+async def test_a_topic_reaches_applications_in_their_encodings(site: Site) -> None:
+    ready: list[str] = []
+    session = site.open(
+        topics=[
+            topic(name="cdr", encoding="cdr"),
+            topic(name="cbor"),
+            topic(name="json", encoding="json", fields=["linear_acceleration.x"]),
+        ],
+        on_ready=ready.append,
+    )
+    publisher = site.node.publisher("/imu", IMU)
+    await until(lambda: publisher.statistics.matched)
+    assert publisher.statistics.matched == 1  # the three routes share one subscription
+    message = site.codecs.cls(IMU)()
+    message.linear_acceleration.x = 9.5
+    message.header.frame_id = "base"
+    publisher.publish(message)
+    data = site.codecs.codec(IMU).dumps(message)
+    assert (await receive(session, "cdr")).data == data
+    assert cbor2.loads((await receive(session, "cbor")).data)["header"]["frame_id"] == "base"
+    assert json.loads((await receive(session, "json")).data) == {"linear_acceleration": {"x": 9.5}}
+    assert sorted(ready) == ["cbor", "cdr", "json"]
+    assert session.receive("cdr") is None
+
+
+async def test_a_delivery_that_does_not_fit_stays(site: Site) -> None:
+    session = site.open(topics=[topic(encoding="cdr")])
+    publisher = site.node.publisher("/imu", IMU)
+    await until(lambda: publisher.statistics.matched)
+    publisher.publish(site.codecs.cls(IMU)())
+    size = len(site.codecs.codec(IMU).dumps(site.codecs.cls(IMU)()))
+    assert await until(lambda: session.receive("/imu", 10)) == size
+    assert len((await receive(session, "/imu")).data) == size
+
+
+async def test_an_application_publishes_what_its_type_allows(site: Site) -> None:
+    session = site.open(topics=[topic(direction="publish", encoding="json")])
+    received: list[Any] = []
+    subscription = site.node.subscription("/imu", IMU, received.append)
+    await until(lambda: subscription.statistics.matched)
+    session.publish("/imu", b'{"linear_acceleration": {"z": -9.81}, "orientation_covariance": [1,0,0,0,1,0,0,0,1]}')
+    await until(lambda: received)
+    assert received[0].linear_acceleration.z == -9.81
+    assert received[0].orientation_covariance[8] == 1.0
+    assert received[0].orientation.w == 1.0  # the default of the definition
+    for wrong in (b"", b"[]", b'{"linear_acceleration": {"z": "up"}}', b'{"orientation_covariance": [1]}', b'{"x": 1}'):
+        with pytest.raises(ValidationError):
+            session.publish("/imu", wrong)
+    statistics = session.statistics()["publish /imu"]
+    assert (statistics["received"], statistics["delivered"], statistics["malformed"]) == (6, 1, 5)
+
+
+async def test_what_is_not_granted_fails(site: Site) -> None:
+    session = site.open(topics=[topic()])
+    for attempt in (
+        lambda: session.publish("/alarm", b""),
+        lambda: session.publish("/imu", b""),
+        lambda: session.receive("/alarm"),
+        lambda: session.call("/imu", b""),
+        lambda: session.respond("/imu", 1, b""),
+        lambda: session.cancel("/imu", 1),
+    ):
+        with pytest.raises(NotGrantedError):
+            attempt()
+    with pytest.raises(ConfigurationError, match="open already"):
+        site.open(topics=[])
+    closed = Bridge(site.bridge.node, Policy(), 0)
+    with pytest.raises(ConfigurationError, match=r"app: domain 0 is not in the gateway's policy\.domains"):
+        closed.open("app", parse_routes({"topics": [topic()]}, site.node.resolve, site.codecs))
+
+
+async def test_rates_are_limited_both_ways(site: Site) -> None:
+    session = site.open(
+        topics=[topic(maxRateHz=10, encoding="cdr", queue=1000), topic(direction="publish", name="out", maxRateHz=10)]
+    )
+    publisher = site.node.publisher("/imu", IMU)
+    await until(lambda: publisher.statistics.matched)
+    message = site.codecs.cls(IMU)()
+    began = time.monotonic()
+    for _ in range(200):
+        publisher.publish(message)
+        await asyncio.sleep(0.002)
+    elapsed = time.monotonic() - began
+    statistics = await until(
+        lambda: (found := session.statistics()["subscribe /imu"])["received"] >= 200 and found, timeout_s=5
+    )
+    assert statistics["queued"] <= elapsed * 10 + 2
+    assert statistics["rate_limited"] >= 200 - statistics["queued"]
+    sent = 0
+    for _ in range(50):
+        try:
+            session.publish("out", b"\xa0")
+            sent += 1
+        except BusyError:
+            pass
+    assert sent <= 2
+    assert session.statistics()["publish out"]["rate_limited"] == 50 - sent
+
+
+async def test_a_slow_application_loses_messages_and_they_are_counted(site: Site) -> None:
+    """10,000 messages a second into an application that reads none: bounded, the newest kept, every loss counted."""
+    session = site.open(topics=[topic(encoding="cdr", queue=64, qos={"depth": 1000})])
+    publisher = site.node.publisher("/imu", IMU)
+    await until(lambda: publisher.statistics.matched)
+    codec = site.codecs.codec(IMU)
+    message = codec.cls()
+
+    def storm() -> None:
+        for number in range(20_000):
+            message.header.stamp.sec = number
+            publisher.raw.publish(codec.dumps(message))
+            if number % 10 == 0:
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    while thread.is_alive():
+        assert session.statistics()["subscribe /imu"]["queued"] <= 64
+        await asyncio.sleep(0.01)
+    statistics = await until(
+        lambda: (found := session.statistics()["subscribe /imu"])["received"] >= 19_000 and found, timeout_s=10
+    )
+    assert statistics["queued"] == 64
+    assert statistics["queued_bytes"] <= 64 * len(codec.dumps(message))
+    assert statistics["received"] == statistics["dropped"] + statistics["queued"]
+    first = await receive(session, "/imu")
+    assert codec.loads(first.data).header.stamp.sec > 19_000
+
+
+async def test_malformed_messages_of_a_peer_are_counted_and_not_delivered(site: Site) -> None:
+    """A peer that writes other bytes than its type says, which cyclonedds itself lets through."""
+    session = site.open(topics=[topic(encoding="cdr"), topic(name="cbor")])
+    publisher = site.node.publisher("/imu", IMU)
+    await until(lambda: publisher.statistics.matched)
+    good = site.codecs.codec(IMU).dumps(site.codecs.cls(IMU)())
+    for header in (b"\0\2", b"\0\6", b"\xff\xff"):
+        binding._clayer.ddspy_write(publisher.raw.entity._ref, header + good[2:])
+    publisher.raw.publish(good)
+    assert (await receive(session, "/imu")).data == good
+    assert session.receive("/imu") is None
+    shared = next(iter(site.bridge._shared.values()))
+    counted = shared.subscription.statistics
+    assert counted.malformed + counted.lost + counted.dropped >= 1
+    assert (await receive(session, "cbor")).data
+
+
+async def test_services_are_called_and_served_by_applications(site: Site) -> None:
+    session = site.open(
+        services=[
+            {"service": "/theirs", "type": SET_BOOL, "direction": "call"},
+            {"service": "/ours", "type": SET_BOOL, "direction": "serve", "encoding": "json"},
+        ]
+    )
+
+    async def serve(request: Any) -> Any:
+        return site.codecs.cls(f"{SET_BOOL}_Response")(request.data, "theirs")
+
+    site.node.service("/theirs", SET_BOOL, serve)
+    token = session.call("/theirs", cbor2.dumps({"data": True}))
+    reply = await receive(session, "/theirs")
+    assert (reply.kind, reply.token) == ("reply", token)
+    assert cbor2.loads(reply.data) == {"success": True, "message": "theirs"}
+
+    client = site.node.client("/ours", SET_BOOL)
+    call = asyncio.create_task(client.call(client.request(data=True)))
+    request = await receive(session, "/ours")
+    assert (request.kind, json.loads(request.data)) == ("request", {"data": True})
+    with pytest.raises(ValidationError):
+        session.respond("/ours", request.token, b'{"success": 1}')
+    session.respond("/ours", request.token, b'{"success": true, "message": "ours"}')
+    assert (await call).message == "ours"
+
+
+async def test_calls_that_fail_are_told_and_their_number_is_limited(site: Site) -> None:
+    session = site.open(
+        services=[{"service": "/none", "type": SET_BOOL, "direction": "call", "timeoutSeconds": 0.3, "queue": 100}]
+    )
+    for _ in range(MAX_OUTSTANDING):
+        session.call("/none", b"\xa0")
+    with pytest.raises(BusyError):
+        session.call("/none", b"\xa0")
+    delivery = await receive(session, "/none")
+    assert (delivery.kind, delivery.token) == ("failure", 1)
+    assert b"no server within 0.3 s" in delivery.data
+    await until(lambda: session.statistics()["call /none"]["failed"] == MAX_OUTSTANDING)
+    session.call("/none", b"\xa0")
+
+
+async def test_actions_are_called_and_served_by_applications(site: Site) -> None:
+    session = site.open(
+        actions=[
+            {"action": "/theirs", "type": FIBONACCI, "direction": "call"},
+            {"action": "/ours", "type": FIBONACCI, "direction": "serve"},
+        ]
+    )
+
+    async def execute(goal: Any) -> Any:
+        sequence = [0, 1]
+        while len(sequence) <= goal.request.order and not goal.cancel_requested:
+            sequence.append(sequence[-1] + sequence[-2])
+            goal.publish_feedback(site.codecs.cls(f"{FIBONACCI}_Feedback")(sequence=sequence))
+            await asyncio.sleep(0.02)
+        return site.codecs.cls(f"{FIBONACCI}_Result")(sequence=sequence)
+
+    site.node.action_server("/theirs", FIBONACCI, execute, lambda goal: goal.order < 100_000)
+    token = session.call("/theirs", cbor2.dumps({"order": 4}))
+    kinds = []
+    while True:
+        delivery = await receive(session, "/theirs")
+        assert delivery.token == token
+        kinds.append(delivery.kind)
+        if delivery.kind == "result":
+            break
+    assert kinds[0] == "accepted"
+    assert kinds.count("feedback") == 3
+    assert (delivery.status, cbor2.loads(delivery.data)) == (SUCCEEDED, {"sequence": [0, 1, 1, 2, 3]})
+    session.call("/theirs", cbor2.dumps({"order": 1_000_000}))
+    assert (await receive(session, "/theirs")).kind == "rejected"
+    token = session.call("/theirs", cbor2.dumps({"order": 50_000}))
+    assert (await receive(session, "/theirs")).kind == "accepted"
+    session.cancel("/theirs", token)
+    while (delivery := await receive(session, "/theirs")).kind != "result":
+        pass
+    assert delivery.status == CANCELED
+
+    client = site.node.action_client("/ours", FIBONACCI)
+    feedback: list[Any] = []
+    goal_id = await client.send(client.goal(order=7), feedback.append)
+    assert goal_id is not None
+    delivery = await receive(session, "/ours")
+    assert (delivery.kind, cbor2.loads(delivery.data)) == ("goal", {"order": 7})
+    session.feedback("/ours", delivery.token, cbor2.dumps({"sequence": [1]}))
+    await until(lambda: feedback)
+    result = asyncio.create_task(client.result(goal_id))
+    assert await client.cancel(goal_id)
+    assert (await receive(session, "/ours")).kind == "cancel"
+    session.respond("/ours", delivery.token, cbor2.dumps({"sequence": [1]}), CANCELED)
+    status, message = await result
+    assert (status, list(message.sequence)) == (CANCELED, [1])
+
+
+async def test_a_closed_session_leaves_nothing(site: Site) -> None:
+    session = site.open(
+        topics=[topic(), topic(direction="publish", name="out")],
+        services=[{"service": "/s", "type": SET_BOOL, "direction": "serve"}],
+    )
+    graph = site.node.backend.graph  # type: ignore[attr-defined]
+    await until(lambda: graph.endpoints("/imu", publishers=True) and graph.endpoints("/imu", publishers=False))
+    session.close()
+    await until(lambda: not graph.endpoints("/imu", publishers=True) and not graph.endpoints("/imu", publishers=False))
+    await until(lambda: not graph.readers_of("rq/sRequest"))
+    assert not site.bridge.statistics()
+    site.open(topics=[topic()])
+
+
+async def test_the_bridge_offers_parameters_and_its_log(
+    domain_id: int, backends: Callable[..., DdsBackend], codecs: CodecFactory
+) -> None:
+    config = BridgeConfig.from_dict(
+        {
+            "discovery": {"interfaces": ["lo"]},
+            "policy": {"subscribe": ["/*"], "domains": [domain_id]},
+            "node": "gateway",
+        }
+    )
+    node = Node(backends("other"), codecs, name="other")
+    lines: list[Any] = []
+    node.subscription("/rosout", "rcl_interfaces/msg/Log", lines.append)
+    async with start(config, domain_id) as bridge:
+        remote = node.remote_parameters("/gateway")
+        assert await remote.get("backend", "domain_id") == {"backend": "dds", "domain_id": domain_id}
+        answers = await remote.set({"backend": "x", "log_level": "loud", "nothing": 1})
+        assert answers == {
+            "backend": "backend is read-only",
+            "log_level": "one of debug, info, warning, error is expected",
+            "nothing": "nothing is not declared",
+        }
+        assert await remote.set({"log_level": "warning"}) == {"log_level": ""}
+        assert (await remote.get("log_level"))["log_level"] == "warning"
+        assert "distribution" in await remote.list()
+        with pytest.raises(ConfigurationError, match=r"policy\.publish"):
+            bridge.open("app", parse_routes({"topics": [topic(direction="publish")]}, node.resolve, codecs))
+        bridge.node.log(40, "something is wrong")
+        await until(lambda: [line for line in lines if line.msg == "something is wrong" and line.name == "gateway"])
+    await until(lambda: node.backend.graph.nodes() == ["/other"])  # type: ignore[attr-defined]
+
+
+async def test_domains_on_threads_of_their_own_do_not_disturb_each_other(codecs: CodecFactory) -> None:
+    """Reading discovery data on several threads at once corrupted memory in cyclonedds."""
+    for _ in range(3):
+        made = [
+            DdsBackend(codecs, domain_id=number, node=f"n{copy}", discovery=LOOPBACK)
+            for number in (domain(), domain(), domain())
+            for copy in range(6)
+        ]
+        try:
+            await until(lambda them=made: all(len(backend.graph.nodes()) == 6 for backend in them), timeout_s=30)
+        finally:
+            for backend in made:
+                await backend.aclose()
+
+
+async def test_fifty_participants_are_seen(site: Site, backends: Callable[..., DdsBackend]) -> None:
+    for number in range(50):
+        backends(f"n{number}", codecs=site.codecs)
+    graph = site.node.backend.graph  # type: ignore[attr-defined]
+    nodes = await until(lambda: len(found := graph.nodes()) == 52 and found, timeout_s=60)
+    assert {f"/n{number}" for number in range(50)} < set(nodes)

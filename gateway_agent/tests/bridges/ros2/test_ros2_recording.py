@@ -1,0 +1,143 @@
+"""Recording and replay, read by tools of others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcap.reader import make_reader
+from ros2_support import until
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+from wasmbed.bridges.ros2 import Node, qos
+from wasmbed.bridges.ros2.errors import ConfigurationError
+from wasmbed.bridges.ros2.recording import Recorder, RecordingLimits, read, replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wasmbed.bridges.ros2.dds import DdsBackend
+    from wasmbed.bridges.ros2.types import CodecFactory
+
+IMU = "sensor_msgs/msg/Imu"
+IMAGE = "sensor_msgs/msg/Image"
+
+
+def imu(codecs: CodecFactory, number: int) -> bytes:
+    message = codecs.cls(IMU)()
+    message.header.stamp.sec = number
+    return codecs.codec(IMU).dumps(message)
+
+
+def test_a_recording_is_read_by_rosbags_and_mcap(tmp_path: Path, codecs: CodecFactory) -> None:
+    recorder = Recorder(tmp_path, "flight", codecs.store)
+    for number in range(100):
+        assert recorder.record("/imu", IMU, imu(codecs, number), 10**18 + number)
+    recorder.record(
+        "/text",
+        "std_msgs/msg/String",
+        codecs.codec("std_msgs/msg/String").dumps(codecs.cls("std_msgs/msg/String")("hi")),
+        10**18 + 200,
+    )
+    recorder.close()
+    with AnyReader([tmp_path / "flight"], default_typestore=get_typestore(Stores.EMPTY)) as bag:
+        assert {connection.topic: connection.msgtype for connection in bag.connections} == {
+            "/imu": IMU,
+            "/text": "std_msgs/msg/String",
+        }
+        found: list[Any] = [
+            (connection.topic, stamp, bag.deserialize(data, connection.msgtype))
+            for connection, stamp, data in bag.messages()
+        ]
+    assert len(found) == 101
+    assert [item[2].header.stamp.sec for item in found[:100]] == list(range(100))
+    assert found[100][2].data == "hi"
+    with (tmp_path / "flight/flight_0.mcap").open("rb") as stream:
+        reader = make_reader(stream)
+        assert reader.get_header().profile == "ros2"
+        summary = reader.get_summary()
+        assert summary is not None
+        assert summary.statistics is not None
+        assert summary.statistics.message_count == 101
+        assert {item.encoding for item in summary.schemas.values()} == {"ros2msg"}
+
+
+def test_files_rotate_and_the_oldest_are_deleted(tmp_path: Path, codecs: CodecFactory) -> None:
+    limits = RecordingLimits(max_file_bytes=1 << 20, max_folder_bytes=4 << 20)
+    recorder = Recorder(tmp_path, "long", codecs.store, limits)
+    chance = __import__("random").Random(1)
+    codec = codecs.codec(IMAGE)
+    for number in range(150):
+        data = codec.dumps(codec.cls(height=number, data=chance.randbytes(100_000)))
+        while not recorder.record("/image", IMAGE, data, 10**18 + number):
+            time.sleep(0.01)
+    recorder.close()
+    sizes = [path.stat().st_size for path in (tmp_path / "long").glob("*.mcap")]
+    assert sum(sizes) <= 5 << 20
+    assert max(sizes) < 3 << 20
+    assert recorder.statistics.deleted_files > 0
+    assert recorder.statistics.files - recorder.statistics.deleted_files == len(sizes)
+    heights = [codec.loads(item.data).height for item in read(tmp_path / "long")]
+    assert heights == list(range(heights[0], 150))
+    with AnyReader([tmp_path / "long"], default_typestore=get_typestore(Stores.EMPTY)) as bag:
+        assert bag.message_count == len(heights)
+
+
+def test_files_rotate_by_time(tmp_path: Path, codecs: CodecFactory) -> None:
+    recorder = Recorder(tmp_path, "timed", codecs.store, RecordingLimits(max_file_s=1.0))
+    for number in range(3):
+        recorder.record("/imu", IMU, imu(codecs, number), number + 1)
+        time.sleep(0.6)
+    recorder.close()
+    assert recorder.statistics.files == 2
+
+
+def test_what_does_not_fit_into_the_queue_is_counted(tmp_path: Path, codecs: CodecFactory) -> None:
+    recorder = Recorder(tmp_path, "busy", codecs.store, RecordingLimits(queue_messages=5))
+    kept = sum(recorder.record("/imu", IMU, imu(codecs, number), number + 1) for number in range(2000))
+    recorder.close()
+    assert recorder.statistics.messages == kept
+    assert recorder.statistics.dropped == 2000 - kept > 0
+    assert not recorder.record("/imu", IMU, b"", 1)
+
+
+def test_what_cannot_be_recorded_is_refused(tmp_path: Path, codecs: CodecFactory) -> None:
+    Recorder(tmp_path, "once", codecs.store).close()
+    with pytest.raises(ConfigurationError, match="File exists"):
+        Recorder(tmp_path, "once", codecs.store)
+    with pytest.raises(ConfigurationError, match="not a name"):
+        Recorder(tmp_path, "../up", codecs.store)
+    with pytest.raises(ConfigurationError, match="maxFileBytes"):
+        RecordingLimits(max_folder_bytes=1)
+    with pytest.raises(ConfigurationError, match="no .mcap"):
+        list(read(tmp_path))
+    (tmp_path / "bad_0.mcap").write_bytes(b"\x89MCAP0\r\n" + b"\0" * 100)
+    with pytest.raises(ConfigurationError, match="bad_0"):
+        list(read(tmp_path))
+
+
+async def test_a_topic_is_recorded_and_replayed(
+    tmp_path: Path, codecs: CodecFactory, backends: Callable[..., DdsBackend]
+) -> None:
+    bridge, other = (Node(backends(name), codecs, name=name) for name in ("bridge", "other"))
+    recorder = Recorder(tmp_path, "run", codecs.store)
+    recorder.subscribe(bridge, "/imu", IMU, qos.DEFAULT)
+    publisher = other.publisher("/imu", IMU)
+    await until(lambda: publisher.statistics.matched)
+    for number in range(20):
+        publisher.raw.publish(imu(codecs, number))
+        await asyncio.sleep(0.005)
+    await until(lambda: recorder.statistics.messages == 20)
+    await asyncio.to_thread(recorder.close)
+    publisher.close()
+    received: list[int] = []
+    other.subscription("/imu", IMU, lambda message: received.append(message.header.stamp.sec), qos.LATCHED)
+    began = time.monotonic()
+    profile = qos.QosProfile(transient_local=True, depth=100)
+    counts = await asyncio.to_thread(replay, tmp_path / "run", bridge, profile, rate=0.5)
+    assert counts == {"/imu": 20}
+    assert time.monotonic() - began > 0.15
+    await until(lambda: received and received[-1] == 19)
