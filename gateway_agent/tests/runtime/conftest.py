@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[3]
+SLOW = frozenset({"artifacts", "examples", "hostile", "server", "supervisor"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.stem.removeprefix("test_runtime_") in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,6 @@ import pytest
 PEERS = frozenset({"flight", "mavsdk", "stations", "fleet", "fuzz", "px4_bridge"})
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "peers: starts other programs as other ends, and takes its time")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem.removeprefix("test_mavlink_") in PEERS:
