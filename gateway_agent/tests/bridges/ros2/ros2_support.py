@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from wasmbed.bridges.ros2.types.classes import attribute
 from wasmbed.bridges.ros2.types.model import FLOATS, STRINGS, integer_range
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from wasmbed.bridges.ros2.types import CodecFactory, Field

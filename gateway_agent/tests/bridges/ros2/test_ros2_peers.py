@@ -116,8 +116,7 @@ async def test_topics_pass_both_ways(peer: Peer, ours: Node) -> None:
 
 
 def _as_seen(codecs: CodecFactory, type_name: str, message: Any) -> Any:
-    data = Plain(codecs, type_name).to_dict(message)
-    return data
+    return Plain(codecs, type_name).to_dict(message)
 
 
 async def test_an_image_of_a_megabyte_passes_both_ways(peer: Peer, ours: Node) -> None:
