@@ -5,7 +5,6 @@ Imports nothing of the product, so that what it says of a message is rclpy's wor
 
 from __future__ import annotations
 
-import array
 import importlib
 import json
 import math
@@ -38,14 +37,20 @@ def find(name: str) -> Any:
 def plain(value: Any) -> Any:
     """A message as JSON; octets as a list of integers, what is not a finite number as a string."""
     if hasattr(value, "get_fields_and_field_types"):
-        return {name: plain(getattr(value, name)) for name in value.get_fields_and_field_types()}
+        kinds = value.get_fields_and_field_types()
+        found = {name: plain(getattr(value, name)) for name in kinds}
+        # A single byte is a bytes object in rclpy.
+        return {name: item[0] if kinds[name] == "octet" else item for name, item in found.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, bytes):
         return list(value)
-    if isinstance(value, (list, tuple, array.array)) or hasattr(value, "tolist"):
+    if isinstance(value, (list, tuple)):
         items = [plain(item) for item in value]
         # byte arrays are lists of single bytes in rclpy
         return [
-            item[0] if isinstance(item, list) and isinstance(raw, bytes) else item for item, raw in zip(items, value)
+            item[0] if isinstance(item, list) and isinstance(raw, bytes) else item
+            for item, raw in zip(items, value, strict=True)
         ]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -84,7 +89,7 @@ class Peer:
         self.kept: list[Any] = []
         self.publishers: dict[str, Any] = {}
 
-    def subscribe(self, topic: str, type: str, quiet: bool = False, **qos: Any) -> None:
+    def subscribe(self, topic: str, type_name: str, quiet: bool = False, **qos: Any) -> None:
         counts = [0]
 
         def received(message: Any) -> None:
@@ -94,16 +99,16 @@ class Peer:
             else:
                 say(event="message", topic=topic, message=plain(message))
 
-        self.kept.append(self.node.create_subscription(find(type), topic, received, qos_of(qos)))
+        self.kept.append(self.node.create_subscription(find(type_name), topic, received, qos_of(qos)))
 
-    def echo(self, source: str, target: str, type: str, **qos: Any) -> None:
-        publisher = self.node.create_publisher(find(type), target, qos_of(qos))
+    def echo(self, source: str, target: str, type_name: str, **qos: Any) -> None:
+        publisher = self.node.create_publisher(find(type_name), target, qos_of(qos))
         self.kept.append(publisher)
-        subscription = self.node.create_subscription(find(type), source, publisher.publish, qos_of(qos))
+        subscription = self.node.create_subscription(find(type_name), source, publisher.publish, qos_of(qos))
         self.kept.append(subscription)
 
-    def publisher(self, topic: str, type: str, **qos: Any) -> None:
-        self.publishers[topic] = self.node.create_publisher(find(type), topic, qos_of(qos))
+    def publisher(self, topic: str, type_name: str, **qos: Any) -> None:
+        self.publishers[topic] = self.node.create_publisher(find(type_name), topic, qos_of(qos))
 
     def publish(self, topic: str, values: dict[str, Any], count: int = 1, interval: float = 0.0) -> None:
         publisher = self.publishers[topic]
@@ -113,7 +118,7 @@ class Peer:
             if interval:
                 time.sleep(interval)
 
-    def serve(self, service: str, type: str) -> None:
+    def serve(self, service: str, type_name: str) -> None:
         """SetBool answers what it got; Arrays and BasicTypes echo."""
 
         def answer(request: Any, response: Any) -> Any:
@@ -125,10 +130,10 @@ class Peer:
                 setattr(response, name, getattr(request, name))
             return response
 
-        self.kept.append(self.node.create_service(find(type), service, answer))
+        self.kept.append(self.node.create_service(find(type_name), service, answer))
 
-    def call(self, service: str, type: str, values: dict[str, Any], timeout: float = 10.0) -> dict[str, Any]:
-        kind = find(type)
+    def call(self, service: str, type_name: str, values: dict[str, Any], timeout: float = 10.0) -> dict[str, Any]:
+        kind = find(type_name)
         client = self.node.create_client(kind, service)
         try:
             if not client.wait_for_service(timeout_sec=timeout):
@@ -209,6 +214,12 @@ class Peer:
             "services": dict(self.node.get_service_names_and_types()),
             "publishers": [self.info(item) for item in self.node.get_publishers_info_by_topic(topic)] if topic else [],
             "subscriptions": [self.info(i) for i in self.node.get_subscriptions_info_by_topic(topic)] if topic else [],
+        }
+
+    def node_topics(self, node: str, namespace: str) -> dict[str, Any]:
+        return {
+            "publishers": dict(self.node.get_publisher_names_and_types_by_node(node, namespace)),
+            "subscriptions": dict(self.node.get_subscriber_names_and_types_by_node(node, namespace)),
         }
 
     @staticmethod

@@ -7,12 +7,13 @@ import itertools
 import json
 import math
 import os
-import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from array import array
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from wasmbed.bridges.ros2.types.classes import attribute
 from wasmbed.bridges.ros2.types.model import FLOATS, STRINGS, integer_range
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from wasmbed.bridges.ros2.types import CodecFactory, Field
@@ -136,7 +138,8 @@ class Peer:
     """A real ROS 2 node that obeys commands; see ros2_peer.py."""
 
     def __init__(self, python: Path, domain_id: int, name: str = "peer", namespace: str = "/") -> None:
-        self.messages: list[dict[str, Any]] = []
+        self.messages: deque[dict[str, Any]] = deque()
+        self._answers: dict[int, dict[str, Any]] = {}
         self._number = 0
         self.process = subprocess.Popen(
             [str(python), str(HERE / "ros2_peer.py"), name, namespace],
@@ -146,40 +149,39 @@ class Peer:
             env={**os.environ, **rclpy_environment(domain_id)},
             text=True,
         )
-        assert self._read()["event"] == "ready"
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> None:
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, "the peer has ended"
-        return json.loads(line)  # type: ignore[no-any-return]
-
-    def command(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Have something done; its answer."""
-        self._number += 1
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"op": operation, "number": self._number, **arguments}) + "\n")
-        self.process.stdin.flush()
-        while True:
-            said = self._read()
-            if said["event"] == "answer" and said["number"] == self._number:
-                assert "Error" not in str(said.get("error", "")), said
-                return said
-            self.messages.append(said)
+        for line in self.process.stdout:
+            said = json.loads(line)
+            if said["event"] == "answer":
+                self._answers[said["number"]] = said
+            elif said["event"] != "ready":
+                self.messages.append(said)
 
     async def run(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        return await asyncio.to_thread(self.command, operation, **arguments)
+        """Have something done; its answer."""
+        self._number += 1
+        number = self._number
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"op": operation, "number": number, **arguments}) + "\n")
+        self.process.stdin.flush()
+        await until(lambda: number in self._answers, timeout_s=30)
+        said = self._answers.pop(number)
+        assert "Error" not in str(said.get("error", "")), said
+        return said
 
     async def next_message(self, timeout_s: float = 10.0) -> dict[str, Any]:
         """The oldest message or count that a subscription of the peer reported."""
-        if not self.messages:
-            async with asyncio.timeout(timeout_s):
-                self.messages.append(await asyncio.to_thread(self._read))
-        return self.messages.pop(0)
+        await until(lambda: self.messages, timeout_s)
+        return self.messages.popleft()
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+        self._reader.join(5)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()

@@ -95,7 +95,8 @@ async def test_a_late_joiner_gets_what_is_kept(codecs: CodecFactory, backends: B
         received: list[bytes] = []
         backend = backends(f"b{len(expected)}")
         subscription = backend.create_subscription("/t", STRING, profile, lambda data, _, to=received: to.append(data))
-        await until(lambda it=subscription, to=received, n=len(expected): it.statistics.matched and len(to) >= n)
+        await until(lambda it=subscription: it.statistics.matched)
+        await until(lambda to=received, want=expected: len(to) >= len(want))
         await asyncio.sleep(0.2)
         assert [codecs.codec(STRING).loads(data).data for data in received] == expected
 

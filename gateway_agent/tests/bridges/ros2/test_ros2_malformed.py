@@ -1,4 +1,4 @@
-"""Bytes that are no message: refused with CdrError, whatever they are, without reading beyond them or allocating for them."""
+"""Bytes that are no message: refused with CdrError, whatever they are, and nothing is allocated for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ TYPES = (
 )
 EVERYTHING = {
     "tests/msg/Inner": "bool[] flags\nstring<=8[<=4] names\nwstring wide\nint64 number\n",
-    "tests/msg/Everything": "Inner[2] pair\nInner[] many\nwstring[] wides\nfloat64[<=3] few\nuint8[16] id\nchar[] text\n",
+    "tests/msg/Everything": "Inner[2] pair\nInner[] many\nwstring[] wides\n"
+    "float64[<=3] few\nuint8[16] id\nchar[] text\n",
 }
 
 

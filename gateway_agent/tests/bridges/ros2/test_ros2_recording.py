@@ -112,7 +112,7 @@ def test_what_cannot_be_recorded_is_refused(tmp_path: Path, codecs: CodecFactory
         Recorder(tmp_path, "../up", codecs.store)
     with pytest.raises(ConfigurationError, match="maxFileBytes"):
         RecordingLimits(max_folder_bytes=1)
-    with pytest.raises(ConfigurationError, match="no .mcap"):
+    with pytest.raises(ConfigurationError, match=r"no \.mcap"):
         list(read(tmp_path))
     (tmp_path / "bad_0.mcap").write_bytes(b"\x89MCAP0\r\n" + b"\0" * 100)
     with pytest.raises(ConfigurationError, match="bad_0"):

@@ -75,8 +75,8 @@ class _Domains:
                     entity = binding.domain.Domain(domain_id, xml)
                 except (binding.DDSException, UnicodeEncodeError) as error:
                     raise ConfigurationError(
-                        f"domain {domain_id}: cyclonedds refused its configuration, or a port from {7400 + 250 * domain_id} on is "
-                        f"in use (its log says which): {error}"
+                        f"domain {domain_id}: cyclonedds refused its configuration, or a port from "
+                        f"{7400 + 250 * domain_id} on is in use (its log says which): {error}"
                     ) from None
                 found = (entity, xml, 0)
             elif found[1] != xml:

@@ -17,6 +17,7 @@ from wasmbed.bridges.ros2.qos import QosProfile
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Callable
 
     from wasmbed.bridges.ros2.backend import Received
     from wasmbed.bridges.ros2.dds.context import Context
@@ -101,6 +102,8 @@ class GraphView:
         self._readers: dict[uuid.UUID, Seen] = {}
         self._nodes: dict[bytes, list[NodeEntities]] = {}
         self._closers: list[tuple[Any, int]] = []
+        # Called with each writer that is discovered, on the context's thread.
+        self.on_writer: list[Callable[[Seen], None]] = []
         builtin = binding.builtin
         self._watch(builtin.BuiltinTopicDcpsPublication, self._writers)
         self._watch(builtin.BuiltinTopicDcpsSubscription, self._readers)
@@ -114,11 +117,12 @@ class GraphView:
 
         def update() -> None:
             for sample in binding.take_discovered(reader, 64):
+                seen: Seen | None = None
                 with self._lock:
                     if not sample.sample_info.instance_state & _ALIVE or not sample.topic_name:
                         found.pop(sample.key, None)
                     elif len(found) < MAX_ENDPOINTS:
-                        found[sample.key] = Seen(
+                        seen = found[sample.key] = Seen(
                             sample.key,
                             sample.participant_key,
                             sample.topic_name,
@@ -126,6 +130,9 @@ class GraphView:
                             binding.user_data_of(sample.qos),
                             binding.describe_qos(sample.qos),
                         )
+                if seen is not None and found is self._writers:
+                    for callback in tuple(self.on_writer):
+                        callback(seen)
 
         self._closers.append((reader, self._context.watch(reader, update)))
         reader.set_status_mask(int(binding.core.DDSStatus.DataAvailable))

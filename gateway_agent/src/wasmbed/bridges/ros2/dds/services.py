@@ -23,6 +23,7 @@ from wasmbed.bridges.ros2.types.cdr import HEADER, HEADER_SIZE
 if TYPE_CHECKING:
     from wasmbed.bridges.ros2.backend import Received, ServiceHandler
     from wasmbed.bridges.ros2.dds.backend import DdsBackend
+    from wasmbed.bridges.ros2.dds.graph import Seen
     from wasmbed.bridges.ros2.qos import QosProfile
 
 log = logging.getLogger(__name__)
@@ -190,18 +191,25 @@ class CycloneServer:
             service_id + backend.hash_data(f"{type_name}_Request"),
         )
         self._reader.on_request = self._on_request
+        backend.graph.on_writer.append(self._on_writer)
+        for seen in backend.graph.writers_of(dds_request(service)):
+            self._on_writer(seen)
         self.endpoints = (self._reader, self._writer)
 
     def _ignore(self, data: bytes, _: Received) -> None:
         """Never called: requests come with their writer by `_on_request`."""
 
-    def _on_request(self, data: bytes, publication: int) -> None:
-        client_id = self._client_id(publication)
-        if client_id is None:
+    def _on_writer(self, seen: Seen) -> None:
+        """Tell of clients that cannot be served: Cyclone drops most of their requests before anybody sees them."""
+        if seen.topic == dds_request(self.service) and not _CLIENT_ID.search(seen.user_data):
             self._reader.statistics.problem(
                 "a client is not of rmw_cyclonedds (no clientid in its user data): it expects replies related by RTPS "
                 "inline QoS as rmw_fastrtps does; use the backend rclpy"
             )
+
+    def _on_request(self, data: bytes, publication: int) -> None:
+        client_id = self._client_id(publication)
+        if client_id is None:
             return
         try:
             guid, sequence, message = split(data)
@@ -245,6 +253,7 @@ class CycloneServer:
             await asyncio.sleep(0.002)
 
     def close(self) -> None:
+        self._backend.graph.on_writer.remove(self._on_writer)
         self._backend.forget(*self.endpoints)
         self._reader.close()
         self._writer.close()

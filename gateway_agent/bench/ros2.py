@@ -1,0 +1,473 @@
+#!/usr/bin/env python3
+"""Measure the ROS 2 bridge and, in the same run, bare cyclonedds and rclpy; writes build/bench/ros2.json.
+
+The sample has 188 bytes (a time, seven doubles, thirty floats); everything runs on the loopback interface.
+
+bare_raw_write_take_per_s   write and take of serialized samples, cyclonedds alone, one process
+raw_write_take_per_s        the same by our publisher and reader;  raw_ratio is to bare
+codec_write_take_per_s      message to bytes, write, take, bytes to message (limit >= 250,000)
+typed_write_take_per_s      the same by the typed calls of cyclonedds
+bare_rtt_p50_us, _p99_us    round trips between two processes, cyclonedds alone;  rtt_p50_us, rtt_p99_us: ours
+bare_latency_p99_us         from a publisher to a reader in another process at 1,000 messages a second, cyclonedds
+bridge_latency_p50_us, _p99_us   from that publisher into an application's hands through a route in CDR
+bridge_added_p99_us         the difference of the p99 (limit <= 300);  bridge_cpu_percent of one core at that rate
+cbor_added_p99_us           the same through a route in CBOR
+routes_N_p99_us, routes_N_cpu_percent, routes_N_rss_mib   with N = 1, 10, 100 routes sharing 1,000 messages a second
+delivered_per_s             into an application, from a publisher in another process that writes as fast as it can
+rclpy_delivered_per_s       into an rclpy subscription, from the same, where WASMBED_ROS2_JAZZY names an interpreter
+load_before                 load average when the run began: on a busy machine wall times mean little
+
+Latencies are measured in three turns of bare, CDR and CBOR; the figures are medians over the turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wasmbed.bridges.ros2 import Bridge, Node, Policy, parse_routes, qos
+from wasmbed.bridges.ros2.dds import DdsBackend, Discovery, binding
+from wasmbed.bridges.ros2.dds.types import DdsTypes
+from wasmbed.bridges.ros2.types import CodecFactory, TypeStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = "bench_msgs/msg/Sample"
+DEFINITION = {SAMPLE: "uint64 timestamp\nfloat64[7] pose\nfloat32[30] values\n"}
+IMU = "sensor_msgs/msg/Imu"
+LIMITS = {"codec_write_take_per_s": (">=", 250_000.0), "bridge_added_p99_us": ("<=", 300.0)}
+LOOPBACK = Discovery(interfaces=("lo",))
+ALL = Policy(("/*",), ("/*",), ("/*",), ("/*",), frozenset(range(233)))
+RATE_HZ = 1000
+SECONDS = 4.0
+WARM_S = 1.0
+TURNS = 3
+ROUND_TRIPS = 4000
+BATCH = 50
+ROUNDS = 7
+RCLPY = """
+import sys, time, rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Imu
+rclpy.init(); node = Node("bench"); times = []
+node.create_subscription(Imu, "/flood", lambda _: times.append(time.perf_counter()), QoSProfile(depth=1000))
+print("ready", flush=True)
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    rclpy.spin_once(node, timeout_sec=0.1)
+middle = times[len(times) // 10 :]
+print(len(middle) / (middle[-1] - middle[0]) if len(middle) > 1 else 0.0, flush=True)
+"""
+
+
+def codecs() -> CodecFactory:
+    standard = TypeStore.of("jazzy")
+    texts = {name: standard._texts[name] for name in standard.names()}
+    return CodecFactory(TypeStore(texts | DEFINITION))
+
+
+def free_domain() -> int:
+    """A domain whose ports nobody uses."""
+    for number in range(100 + os.getpid() % 60, 230):
+        try:
+            for port in range(7400 + 250 * number, 7412 + 250 * number):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.bind(("", port))
+        except OSError:
+            continue
+        return number
+    raise RuntimeError("no free domain")
+
+
+def backend(domain: int, node: str) -> DdsBackend:
+    return DdsBackend(codecs(), domain_id=domain, node=node, discovery=LOOPBACK)
+
+
+def bare(made: DdsBackend, topic: str, name: str) -> tuple[Any, Any]:
+    """A writer and a reader of cyclonedds itself."""
+    participant = made.context.participant
+    data_type = DdsTypes(made.codecs.store).get(name)
+    profile = qos.QosProfile(depth=1000)
+    return (
+        binding.pub.DataWriter(
+            participant,
+            binding.topic.Topic(participant, topic, data_type),
+            binding.endpoint_qos(profile, writer=True),
+        ),
+        binding.sub.DataReader(
+            participant,
+            binding.topic.Topic(participant, topic, data_type),
+            binding.endpoint_qos(profile, writer=False),
+        ),
+    )
+
+
+def best_rate(work: Callable[[], int], seconds: float = 0.5) -> float:
+    """Units a second in the fastest of ROUNDS rounds."""
+    rates = []
+    for _ in range(ROUNDS):
+        began, done = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            done += work()
+        rates.append(done / (time.perf_counter() - began))
+    return max(rates)
+
+
+def measure_throughput(domain: int) -> dict[str, float]:
+    """Write and take within one process, in batches of BATCH."""
+    made = backend(domain, "bench")
+    codec = made.codecs.codec(SAMPLE)
+    message = codec.cls(1, tuple(map(float, range(7))), tuple(map(float, range(30))))
+    data = codec.dumps(message)
+    assert len(data) == 188  # noqa: S101
+    writer, reader = bare(made, "bare", SAMPLE)
+    ours = made.create_publisher("/ours", SAMPLE, qos.QosProfile(depth=1000))
+    _, our_reader = bare(made, "rt/ours", SAMPLE)
+    clayer, anything = binding._clayer, binding.ANY_STATE
+
+    def bare_raw() -> int:
+        for _ in range(BATCH):
+            clayer.ddspy_write(writer._ref, data)
+        return len(clayer.ddspy_take(reader._ref, anything, BATCH))
+
+    def raw() -> int:
+        for _ in range(BATCH):
+            ours.publish(data)
+        return len(binding.take(our_reader, BATCH))
+
+    def coded() -> int:
+        encode, decode, reference, write = codec.encode, codec.decode, ours.entity._ref, clayer.ddspy_write
+        for _ in range(BATCH):
+            write(reference, encode(message))
+        return len([decode(item) for item, _ in binding.take(our_reader, BATCH)])
+
+    typed_message = writer.topic.data_type.deserialize(data)
+
+    def typed() -> int:
+        for _ in range(BATCH):
+            writer.write(typed_message)
+        return len(reader.take(BATCH))
+
+    figures = {
+        "bare_raw_write_take_per_s": best_rate(bare_raw),
+        "raw_write_take_per_s": best_rate(raw),
+        "codec_write_take_per_s": best_rate(coded),
+        "typed_write_take_per_s": best_rate(typed),
+    }
+    made.context.close()
+    figures["raw_ratio"] = figures["raw_write_take_per_s"] / figures["bare_raw_write_take_per_s"]
+    figures["codec_to_typed_ratio"] = figures["codec_write_take_per_s"] / figures["typed_write_take_per_s"]
+    return figures
+
+
+class Process:
+    """This script again, in another role."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None  # noqa: S101
+        self.process.stdout.readline()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.communicate()
+
+
+def wait(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the other process was not found")
+        time.sleep(0.01)
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def measure_round_trips(domain: int) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for kind in ("bare", "ours"):
+        made = backend(domain, "bench")
+        codec = made.codecs.codec(SAMPLE)
+        data = codec.dumps(codec.cls())
+        times: list[float] = []
+        with Process("--role", "echo", "--kind", kind, "--domain", domain):
+            if kind == "bare":
+                writer, _ = bare(made, "ping", SAMPLE)
+                _, reader = bare(made, "pong", SAMPLE)
+                wait(lambda to=writer, back=reader: to.get_matched_subscriptions() and back.get_matched_publications())
+                condition = binding.core.ReadCondition(reader, binding.ANY_STATE)
+                waits = binding.WaitSet(made.context.participant)
+                waits.attach(condition, 1)
+                for _ in range(ROUND_TRIPS):
+                    began = time.perf_counter()
+                    binding._clayer.ddspy_write(writer._ref, data)
+                    while not binding._clayer.ddspy_take(reader._ref, binding.ANY_STATE, 8):
+                        waits.wait(1_000_000_000)
+                    times.append(time.perf_counter() - began)
+            else:
+                event = threading.Event()
+                subscription = made.create_subscription("/pong", SAMPLE, qos.DEFAULT, lambda *_: event.set())  # noqa: B023
+                publisher = made.create_publisher("/ping", SAMPLE, qos.DEFAULT)
+                wait(lambda to=publisher, back=subscription: to.statistics.matched and back.statistics.matched)
+                for _ in range(ROUND_TRIPS):
+                    began = time.perf_counter()
+                    event.clear()
+                    publisher.publish(data)
+                    event.wait(1.0)
+                    times.append(time.perf_counter() - began)
+        made.context.close()
+        prefix = "bare_" if kind == "bare" else ""
+        times = times[ROUND_TRIPS // 10 :]
+        figures |= {
+            f"{prefix}rtt_p50_us": statistics.median(times) * 1e6,
+            f"{prefix}rtt_p99_us": percentile(times, 0.99) * 1e6,
+        }
+    figures["rtt_p50_ratio"] = figures["rtt_p50_us"] / figures["bare_rtt_p50_us"]
+    return figures
+
+
+def latencies_of_bare(domain: int) -> list[float]:
+    """Seconds from the publisher's clock to a reader of cyclonedds itself."""
+    made = backend(domain, "bench")
+    _, reader = bare(made, "rt/t0", SAMPLE)
+    condition = binding.core.ReadCondition(reader, binding.ANY_STATE)
+    waits = binding.WaitSet(made.context.participant)
+    waits.attach(condition, 1)
+    found: list[float] = []
+    with Process("--role", "pace", "--domain", domain, "--topics", 1):
+        begin = time.monotonic() + WARM_S
+        while time.monotonic() < begin + SECONDS:
+            waits.wait(100_000_000)
+            for data, _ in binding._clayer.ddspy_take(reader._ref, binding.ANY_STATE, 64):
+                if time.monotonic() > begin:
+                    found.append(time.time() - int.from_bytes(data[4:12], "little") / 1e9)
+    made.context.close()
+    return found
+
+
+def latencies_of_bridge(domain: int, topics: int, encoding: str) -> tuple[list[float], float, float]:
+    """Seconds into an application's hands, CPU percent, resident MiB, at 1,000 messages a second over all topics."""
+    made = backend(domain, "bench")
+    bridge = Bridge(Node(made, made.codecs, name="bench"), ALL, domain)
+    routes = [
+        {"topic": f"/t{number}", "type": SAMPLE, "direction": "subscribe", "encoding": encoding, "qos": {"depth": 1000}}
+        for number in range(topics)
+    ]
+    ready: list[str] = []
+    event = threading.Event()
+
+    def on_ready(name: str) -> None:
+        ready.append(name)
+        event.set()
+
+    session = open_session(bridge, routes, on_ready)
+    # In CBOR the map and the name of the first field come before the time.
+    start = 4 if encoding == "cdr" else 1 + 1 + len("timestamp") + 1
+    order = "little" if encoding == "cdr" else "big"
+    found: list[float] = []
+    with Process("--role", "pace", "--domain", domain, "--topics", topics):
+        began, cpu = time.monotonic() + WARM_S, 0.0
+        while (now := time.monotonic()) < began + SECONDS:
+            if now > began and not cpu:
+                cpu = time.process_time()
+            event.wait(0.1)
+            event.clear()
+            while ready:
+                name = ready.pop()
+                while (delivery := session.receive(name)) is not None:
+                    if cpu:
+                        found.append(time.time() - int.from_bytes(delivery.data[start : start + 8], order) / 1e9)
+        percent = (time.process_time() - cpu) / SECONDS * 100
+    status = Path("/proc/self/status").read_text()
+    rss = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+    session.close()
+    made.context.close()
+    return found, percent, rss
+
+
+def open_session(bridge: Bridge, routes: list[dict[str, Any]], on_ready: Callable[[str], None]) -> Any:
+    """Sessions belong to an event loop; the topics measured here need none running."""
+    import asyncio  # noqa: PLC0415
+
+    async def make() -> Any:
+        parsed = parse_routes({"topics": routes}, bridge.node.resolve, bridge.node.codecs)
+        return bridge.open("bench", parsed, on_ready)
+
+    return asyncio.run(make())
+
+
+def measure_latencies(domain: int) -> dict[str, float]:
+    turns: dict[str, list[float]] = {}
+    for _ in range(TURNS):
+        alone = percentile(latencies_of_bare(domain), 0.99) * 1e6
+        times, percent, _ = latencies_of_bridge(domain, 1, "cdr")
+        cbor, _, _ = latencies_of_bridge(domain, 1, "cbor")
+        ours = percentile(times, 0.99) * 1e6
+        for name, value in {
+            "bare_latency_p99_us": alone,
+            "bridge_latency_p50_us": percentile(times, 0.5) * 1e6,
+            "bridge_latency_p99_us": ours,
+            "bridge_added_p99_us": ours - alone,
+            "cbor_added_p99_us": percentile(cbor, 0.99) * 1e6 - alone,
+            "bridge_cpu_percent": percent,
+        }.items():
+            turns.setdefault(name, []).append(value)
+    figures = {name: statistics.median(values) for name, values in turns.items()}
+    for number in (1, 10, 100):
+        times, percent, rss = latencies_of_bridge(domain, number, "cdr")
+        figures |= {
+            f"routes_{number}_p99_us": percentile(times, 0.99) * 1e6,
+            f"routes_{number}_cpu_percent": percent,
+            f"routes_{number}_rss_mib": rss,
+        }
+    return figures
+
+
+def measure_delivery(domain: int) -> dict[str, float]:
+    """Messages a second into an application and into rclpy, from the same kind of publisher."""
+    made = backend(domain, "bench")
+    bridge = Bridge(Node(made, made.codecs, name="bench"), ALL, domain)
+    event = threading.Event()
+    route = {"topic": "/flood", "type": IMU, "direction": "subscribe", "encoding": "cdr", "queue": 10_000}
+    session = open_session(bridge, [route | {"qos": {"depth": 1000}}], lambda _: event.set())
+    with Process("--role", "flood", "--domain", domain):
+        wait(lambda: session.receive("/flood"))
+        count, began = 0, time.monotonic()
+        while time.monotonic() < began + SECONDS:
+            event.wait(0.1)
+            event.clear()
+            while session.receive("/flood") is not None:
+                count += 1
+        figures = {"delivered_per_s": count / (time.monotonic() - began)}
+    session.close()
+    made.context.close()
+    python = os.environ.get("WASMBED_ROS2_JAZZY")
+    if python:
+        environment = os.environ | {
+            "ROS_DOMAIN_ID": str(domain),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "PYTHONPATH": "",
+        }
+        peer = subprocess.Popen(
+            [python, "-c", RCLPY, str(SECONDS + 2)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert peer.stdout is not None  # noqa: S101
+        peer.stdout.readline()
+        with Process("--role", "flood", "--domain", domain):
+            figures["rclpy_delivered_per_s"] = float(peer.stdout.readline())
+        peer.wait()
+        figures["delivered_to_rclpy_ratio"] = figures["delivered_per_s"] / figures["rclpy_delivered_per_s"]
+    return figures
+
+
+def forever() -> Iterator[None]:
+    print("ready", flush=True)
+    while True:
+        yield
+
+
+def echo(kind: str, domain: int) -> None:
+    """Send back every sample."""
+    made = backend(domain, "echo")
+    if kind == "ours":
+        publisher = made.create_publisher("/pong", SAMPLE, qos.DEFAULT)
+        made.create_subscription("/ping", SAMPLE, qos.DEFAULT, lambda data, _: publisher.publish(data) and None)
+        for _ in forever():
+            time.sleep(1)
+    writer, _ = bare(made, "pong", SAMPLE)
+    _, reader = bare(made, "ping", SAMPLE)
+    condition = binding.core.ReadCondition(reader, binding.ANY_STATE)
+    waits = binding.WaitSet(made.context.participant)
+    waits.attach(condition, 1)
+    for _ in forever():
+        waits.wait(1_000_000_000)
+        for data, _ in binding._clayer.ddspy_take(reader._ref, binding.ANY_STATE, 8):
+            binding._clayer.ddspy_write(writer._ref, data)
+
+
+def pace(domain: int, topics: int) -> None:
+    """Write 1,000 samples a second that carry their time, over all topics in turn."""
+    made = backend(domain, "pace")
+    codec = made.codecs.codec(SAMPLE)
+    message: Any = codec.cls()
+    publishers = [made.create_publisher(f"/t{number}", SAMPLE, qos.QosProfile(depth=1000)) for number in range(topics)]
+    due = time.monotonic()
+    for number, _ in enumerate(forever()):
+        due += 1 / RATE_HZ
+        time.sleep(max(0.0, due - time.monotonic()))
+        message.timestamp = time.time_ns()
+        publishers[number % topics].publish(codec.encode(message))
+
+
+def flood(domain: int) -> None:
+    """Write as fast as the readers let."""
+    made = backend(domain, "flood")
+    codec = made.codecs.codec(IMU)
+    data = codec.dumps(codec.cls())
+    publisher = made.create_publisher("/flood", IMU, qos.QosProfile(depth=1000))
+    wait(lambda: publisher.statistics.matched, 30.0)
+    for _ in forever():
+        publisher.publish(data)
+
+
+def measure() -> dict[str, float]:
+    figures = {"load_before": os.getloadavg()[0]}
+    domain = free_domain()
+    figures |= measure_throughput(domain)
+    figures |= measure_round_trips(domain)
+    figures |= measure_latencies(domain)
+    figures |= measure_delivery(domain)
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--role", choices=("echo", "pace", "flood"), help=argparse.SUPPRESS)
+    parser.add_argument("--kind", default="ours", help=argparse.SUPPRESS)
+    parser.add_argument("--domain", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--topics", type=int, default=1, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.role == "echo":
+        echo(arguments.kind, arguments.domain)
+    elif arguments.role == "pace":
+        pace(arguments.domain, arguments.topics)
+    elif arguments.role == "flood":
+        flood(arguments.domain)
+    figures = measure()
+    path = ROOT / "build/bench/ros2.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    failed = 0
+    print(f"{'figure':<28} {'measured':>14}")
+    for name, value in figures.items():
+        limit = LIMITS.get(name)
+        verdict = ""
+        if limit:
+            good = value >= limit[1] if limit[0] == ">=" else value <= limit[1]
+            verdict = f"  {limit[0]} {limit[1]:g} {'ok' if good else 'MISSED'}"
+            failed += not good
+        print(f"{name:<28} {value:>14.2f}{verdict}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
