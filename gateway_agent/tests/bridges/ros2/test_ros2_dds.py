@@ -300,3 +300,21 @@ def test_a_type_is_made_once_however_many_bridges_use_it() -> None:
     """cyclonedds aborted, or took all memory, at the 33rd class of one type name."""
     made = {id(DdsTypes(TypeStore.of("jazzy")).get(IMU)) for _ in range(40)}
     assert len(made) == 1
+
+
+async def test_another_definition_of_a_type_is_told_and_nothing_passes(backends: Backends) -> None:
+    """Two packages of one name: DDS compares the type objects and does not match."""
+    standard = TypeStore.of("jazzy")
+    texts = {name: standard._texts[name] for name in standard.names()}
+    one, other = (
+        CodecFactory(TypeStore(texts | {"a/msg/A": text})) for text in ("string s\nint32[] n\n", "float64[4] x\n")
+    )
+    received: list[bytes] = []
+    reader = backends("a", codecs=one)
+    subscription = reader.create_subscription("/t", "a/msg/A", qos.DEFAULT, lambda data, _: received.append(data))
+    publisher = backends("b", codecs=other).create_publisher("/t", "a/msg/A", qos.DEFAULT)
+    problems = await until(lambda: subscription.statistics.problems)
+    assert problems == ["incompatible QoS with a publisher: type consistency"]
+    publisher.publish(other.codec("a/msg/A").dumps(other.cls("a/msg/A")()))
+    await asyncio.sleep(0.2)
+    assert not received

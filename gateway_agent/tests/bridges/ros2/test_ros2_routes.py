@@ -179,7 +179,10 @@ def test_a_queue_keeps_its_bounds_and_counts_what_it_drops(
     queue = BoundedQueue(limit, byte_limit, drop_oldest=oldest)
     dropped = taken = 0
     for number, size in enumerate(sizes):
-        dropped += queue.put(bytes(size), number)
+        empty = not len(queue)
+        lost, first = queue.put(bytes(size), number)
+        assert first == (empty and lost == 0)
+        dropped += lost
         assert len(queue) <= limit
         assert queue.buffered_bytes <= byte_limit
         if takes and number % takes == 0 and queue.get() is not None:

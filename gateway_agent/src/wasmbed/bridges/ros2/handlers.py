@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MAX_OUTSTANDING: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
     """Something for the application.
 
@@ -74,10 +74,9 @@ class Handler:
 
     def deliver(self, delivery: Delivery) -> None:
         """Queue something for the application."""
-        empty = not len(self.queue)
-        dropped = self.queue.put(delivery.data, delivery)
+        dropped, first = self.queue.put(delivery.data, delivery)
         self.statistics.dropped += dropped
-        if empty and len(self.queue):
+        if first:
             self._on_ready(self.route.name)
 
     def receive(self, capacity: int | None = None) -> Delivery | int | None:

@@ -60,20 +60,21 @@ class BoundedQueue:
     def buffered_bytes(self) -> int:
         return self._bytes
 
-    def put(self, data: bytes, note: Any = None) -> int:
-        """Add a message; how many messages were dropped for it, itself among them."""
+    def put(self, data: bytes, note: Any = None) -> tuple[int, bool]:
+        """Add a message: how many were dropped for it, itself among them, and whether it is the first for the reader."""
         dropped = 0
         with self._lock:
             if len(data) > self._byte_limit:
-                return 1
+                return 1, False
+            first = not self._items
             while self._items and (len(self._items) >= self._limit or self._bytes + len(data) > self._byte_limit):
                 if not self._drop_oldest:
-                    return 1
+                    return 1, False
                 self._bytes -= len(self._items.popleft()[0])
                 dropped += 1
             self._items.append((data, note))
             self._bytes += len(data)
-        return dropped
+        return dropped, first
 
     def get(self, capacity: int | None = None) -> tuple[bytes, Any] | int | None:
         """The oldest message, its size when it is larger than capacity (it stays), None when there is none."""
