@@ -6,10 +6,11 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
+import cbor2
 import pytest
 import pytest_asyncio
 from ros2_support import LOOPBACK, Peer, listed, message_of, rclpy_environment, until
-from wasmbed.bridges.ros2 import Node, qos
+from wasmbed.bridges.ros2 import BridgeConfig, Node, parse_routes, qos, start
 from wasmbed.bridges.ros2.dds import DdsBackend
 from wasmbed.bridges.ros2.errors import CallError, ConfigurationError, IncompatiblePeerError
 from wasmbed.bridges.ros2.rclpy import RclpyBackend, RclpyInstallation
@@ -343,6 +344,56 @@ async def test_rclpy_topics_pass_both_ways(peer: Peer, bridged: Node) -> None:
     assert {"/bridged", "/peer"} <= set(await bridged.backend.nodes())
     (seen,) = await bridged.backend.endpoints("/back", publishers=True)
     assert (seen.node, seen.type) == ("/peer", "sensor_msgs/msg/Imu")
+
+
+async def test_an_application_uses_rclpy_through_its_routes(
+    peer: Peer, ros_python: tuple[str, Path], domain_id: int
+) -> None:
+    """A whole bridge on the backend rclpy, from its configuration."""
+    distribution, python = ros_python
+    everything = {key: ["/*"] for key in ("subscribe", "publish", "call", "serve")}
+    config = BridgeConfig.from_dict(
+        {
+            "backend": "rclpy",
+            "distribution": distribution,
+            "packages": [str(python.parents[1] / "share/test_msgs")],
+            "rclpy": {"python": str(python), "environment": rclpy_environment(domain_id)},
+            "policy": everything | {"domains": [domain_id]},
+        }
+    )
+    await peer.run("serve", service="/toggle", type_name=SET_BOOL)
+    await peer.run("serve_fibonacci", action="/fibonacci")
+    await peer.run("echo", source="/to", target="/back", type_name=STRING, transient_local=True)
+    async with start(config, domain_id) as bridge:
+        declared = {
+            "topics": [
+                {"topic": "/to", "type": STRING, "direction": "publish", "qos": "latched", "encoding": "json"},
+                {"topic": "/back", "type": STRING, "direction": "subscribe", "qos": "latched", "encoding": "json"},
+            ],
+            "services": [
+                {"service": "/toggle", "type": SET_BOOL, "direction": "call", "timeoutSeconds": 20},
+                {"service": "/ours", "type": SET_BOOL, "direction": "serve", "timeoutSeconds": 20},
+            ],
+            "actions": [{"action": "/fibonacci", "type": FIBONACCI, "direction": "call"}],
+        }
+        session = bridge.open("app", parse_routes(declared, bridge.node.resolve, bridge.node.codecs))
+        session.publish("/to", b'{"data": "there and back"}')
+        delivery = await until(lambda: session.receive("/back"))
+        assert delivery.data == b'{"data":"there and back"}'
+        session.call("/toggle", cbor2.dumps({"data": True}))
+        delivery = await until(lambda: session.receive("/toggle"), 20)
+        assert (delivery.kind, cbor2.loads(delivery.data)["message"]) == ("reply", "got True")
+        call = asyncio.create_task(peer.run("call", service="/ours", type_name=SET_BOOL, values={"data": True}))
+        request = await until(lambda: session.receive("/ours"), 20)
+        session.respond("/ours", request.token, cbor2.dumps({"success": True, "message": "by the application"}))
+        assert (await call)["reply"]["message"] == "by the application"
+        session.call("/fibonacci", cbor2.dumps({"order": 3}))
+        kinds = []
+        while not kinds or kinds[-1] not in {"result", "failure"}:
+            delivery = await until(lambda: session.receive("/fibonacci"), 20)
+            kinds.append(delivery.kind)
+        assert kinds[0] == "accepted"
+        assert cbor2.loads(delivery.data) == {"sequence": [0, 1, 1, 2]}
 
 
 async def test_a_killed_worker_ends_calls(bridged: Node) -> None:

@@ -61,7 +61,7 @@ class BoundedQueue:
         return self._bytes
 
     def put(self, data: bytes, note: Any = None) -> tuple[int, bool]:
-        """Add a message; how many were dropped for it, itself among them, and whether it is the first in the queue."""
+        """Add a message: how many were dropped for it, itself among them, and whether the queue was empty."""
         dropped = 0
         with self._lock:
             if len(data) > self._byte_limit:

@@ -52,6 +52,9 @@ _detach.argtypes = [ctypes.c_int32, ctypes.c_int32]
 _delete: Any = _library.dds_delete
 _delete.restype = ctypes.c_int32
 _delete.argtypes = [ctypes.c_int32]
+# Fatal and other errors alone: it warns of each malformed packet, with which a peer could fill the log.
+_LOG_ERRORS: Final = 3
+_library.dds_set_log_mask(ctypes.c_uint32(_LOG_ERRORS))
 
 
 class FullError(Ros2Error):
