@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no limit on wall time, which a busy machine would miss; fuzzers do the searching.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 pytest_plugins = ["tests.support.cluster", "tests.support.registry"]
 
