@@ -13,107 +13,51 @@ bridge_latency_p50_us, _p99_us   from that publisher into an application's hands
 bridge_added_p50_us, _p99_us   from where cyclonedds hands a sample over into an application's hands (limit <= 300)
 bridge_cpu_percent          of one core, at that rate
 cbor_added_p99_us           as bridge_added_p99_us, through a route in CBOR
+storm_added_p99_us          as bridge_added_p99_us, with an application beside it that does nothing but host calls
 routes_N_added_p99_us, _cpu_percent, _rss_mib   with N = 1, 10, 100 routes sharing 1,000 messages a second
 delivered_per_s             into an application, from a publisher in another process that writes as fast as it can
 rclpy_delivered_per_s       into an rclpy subscription, from the same, where WASMBED_ROS2_JAZZY names an interpreter
 load_before                 load average when the run began: on a busy machine wall times mean little
 
-Latencies are measured in three turns of bare, CDR and CBOR; the figures are medians over the turns.
+Latencies are measured in three turns each; the figures are medians over the turns.
 """
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ros2_roles import IMU, RCLPY, SAMPLE, Process, Storm, backend, bare, free_domain, wait
 from wasmbed.bridges.ros2 import Bridge, Node, Policy, parse_routes, qos
-from wasmbed.bridges.ros2.dds import DdsBackend, Discovery, binding
-from wasmbed.bridges.ros2.dds.types import DdsTypes
-from wasmbed.bridges.ros2.types import CodecFactory, TypeStore
+from wasmbed.bridges.ros2.dds import binding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = "bench_msgs/msg/Sample"
-DEFINITION = {SAMPLE: "uint64 timestamp\nfloat64[7] pose\nfloat32[30] values\n"}
-IMU = "sensor_msgs/msg/Imu"
-LIMITS = {"codec_write_take_per_s": (">=", 250_000.0), "bridge_added_p99_us": ("<=", 300.0)}
-LOOPBACK = Discovery(interfaces=("lo",))
+LIMITS = {
+    "codec_write_take_per_s": (">=", 250_000.0),
+    "bridge_added_p99_us": ("<=", 300.0),
+    "storm_added_p99_us": ("<=", 300.0),
+    "delivered_to_rclpy_ratio": (">=", 5.0),
+}
 ALL = Policy(("/*",), ("/*",), ("/*",), ("/*",), frozenset(range(233)))
-RATE_HZ = 1000
-SECONDS = 4.0
+SECONDS = 3.0
 WARM_S = 1.0
 TURNS = 3
 ROUND_TRIPS = 4000
 BATCH = 50
 ROUNDS = 7
-RCLPY = """
-import sys, time, rclpy
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Imu
-rclpy.init(); node = Node("bench"); times = []
-node.create_subscription(Imu, "/flood", lambda _: times.append(time.perf_counter()), QoSProfile(depth=1000))
-print("ready", flush=True)
-end = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    rclpy.spin_once(node, timeout_sec=0.1)
-middle = times[len(times) // 10 :]
-print(len(middle) / (middle[-1] - middle[0]) if len(middle) > 1 else 0.0, flush=True)
-"""
-
-
-def codecs() -> CodecFactory:
-    standard = TypeStore.of("jazzy")
-    texts = {name: standard._texts[name] for name in standard.names()}
-    return CodecFactory(TypeStore(texts | DEFINITION))
-
-
-def free_domain() -> int:
-    """A domain whose ports nobody uses."""
-    for number in range(100 + os.getpid() % 60, 230):
-        try:
-            for port in range(7400 + 250 * number, 7412 + 250 * number):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                    probe.bind(("", port))
-        except OSError:
-            continue
-        return number
-    raise RuntimeError("no free domain")
-
-
-def backend(domain: int, node: str) -> DdsBackend:
-    return DdsBackend(codecs(), domain_id=domain, node=node, discovery=LOOPBACK)
-
-
-def bare(made: DdsBackend, topic: str, name: str) -> tuple[Any, Any]:
-    """A writer and a reader of cyclonedds itself."""
-    participant = made.context.participant
-    data_type = DdsTypes(made.codecs.store).get(name)
-    profile = qos.QosProfile(depth=1000)
-    return (
-        binding.pub.DataWriter(
-            participant,
-            binding.topic.Topic(participant, topic, data_type),
-            binding.endpoint_qos(profile, writer=True),
-        ),
-        binding.sub.DataReader(
-            participant,
-            binding.topic.Topic(participant, topic, data_type),
-            binding.endpoint_qos(profile, writer=False),
-        ),
-    )
 
 
 def best_rate(work: Callable[[], int], seconds: float = 0.5) -> float:
@@ -172,32 +116,6 @@ def measure_throughput(domain: int) -> dict[str, float]:
     figures["raw_ratio"] = figures["raw_write_take_per_s"] / figures["bare_raw_write_take_per_s"]
     figures["codec_to_typed_ratio"] = figures["codec_write_take_per_s"] / figures["typed_write_take_per_s"]
     return figures
-
-
-class Process:
-    """This script again, in another role."""
-
-    def __init__(self, *arguments: object) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None  # noqa: S101
-        self.process.stdout.readline()
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.communicate()
-
-
-def wait(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the other process was not found")
-        time.sleep(0.01)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -323,6 +241,17 @@ def latencies_of_bridge(domain: int, topics: int, encoding: str) -> Turn:
     return Turn(found, added, percent, rss)
 
 
+def median_turn(domain: int, topics: int) -> Turn:
+    """Of three turns the medians; of the times their p99 in microseconds."""
+    turns = [latencies_of_bridge(domain, topics, "cdr") for _ in range(TURNS)]
+    return Turn(
+        [statistics.median(percentile(turn.latencies, 0.99) for turn in turns) * 1e6],
+        [statistics.median(percentile(turn.added, 0.99) for turn in turns) * 1e6],
+        statistics.median(turn.cpu_percent for turn in turns),
+        statistics.median(turn.rss_mib for turn in turns),
+    )
+
+
 def stamping(callback: Callable[..., None], taken: dict[int, float]) -> Callable[..., None]:
     """The callback, preceded by noting when cyclonedds handed the sample over."""
 
@@ -335,7 +264,6 @@ def stamping(callback: Callable[..., None], taken: dict[int, float]) -> Callable
 
 def open_session(bridge: Bridge, routes: list[dict[str, Any]], on_ready: Callable[[str], None]) -> Any:
     """Sessions belong to an event loop; the topics measured here need none running."""
-    import asyncio  # noqa: PLC0415
 
     async def make() -> Any:
         parsed = parse_routes({"topics": routes}, bridge.node.resolve, bridge.node.codecs)
@@ -360,10 +288,12 @@ def measure_latencies(domain: int) -> dict[str, float]:
         }.items():
             turns.setdefault(name, []).append(value)
     figures = {name: statistics.median(values) for name, values in turns.items()}
+    with tempfile.TemporaryDirectory(prefix="wb-bench-") as directory, Storm(Path(directory)):
+        figures["storm_added_p99_us"] = median_turn(domain, 1).added[0]
     for number in (1, 10, 100):
-        turn = latencies_of_bridge(domain, number, "cdr")
+        turn = median_turn(domain, number)
         figures |= {
-            f"routes_{number}_added_p99_us": percentile(turn.added, 0.99) * 1e6,
+            f"routes_{number}_added_p99_us": turn.added[0],
             f"routes_{number}_cpu_percent": turn.cpu_percent,
             f"routes_{number}_rss_mib": turn.rss_mib,
         }
@@ -407,56 +337,6 @@ def measure_delivery(domain: int) -> dict[str, float]:
     return figures
 
 
-def forever() -> Iterator[None]:
-    print("ready", flush=True)
-    while True:
-        yield
-
-
-def echo(kind: str, domain: int) -> None:
-    """Send back every sample."""
-    made = backend(domain, "echo")
-    if kind == "ours":
-        publisher = made.create_publisher("/pong", SAMPLE, qos.DEFAULT)
-        made.create_subscription("/ping", SAMPLE, qos.DEFAULT, lambda data, _: publisher.publish(data) and None)
-        for _ in forever():
-            time.sleep(1)
-    writer, _ = bare(made, "pong", SAMPLE)
-    _, reader = bare(made, "ping", SAMPLE)
-    condition = binding.core.ReadCondition(reader, binding.ANY_STATE)
-    waits = binding.WaitSet(made.context.participant)
-    waits.attach(condition, 1)
-    for _ in forever():
-        waits.wait(1_000_000_000)
-        for data, _ in binding._clayer.ddspy_take(reader._ref, binding.ANY_STATE, 8):
-            binding._clayer.ddspy_write(writer._ref, data)
-
-
-def pace(domain: int, topics: int) -> None:
-    """Write 1,000 samples a second that carry their time, over all topics in turn."""
-    made = backend(domain, "pace")
-    codec = made.codecs.codec(SAMPLE)
-    message: Any = codec.cls()
-    publishers = [made.create_publisher(f"/t{number}", SAMPLE, qos.QosProfile(depth=1000)) for number in range(topics)]
-    due = time.monotonic()
-    for number, _ in enumerate(forever()):
-        due += 1 / RATE_HZ
-        time.sleep(max(0.0, due - time.monotonic()))
-        message.timestamp = time.time_ns()
-        publishers[number % topics].publish(codec.encode(message))
-
-
-def flood(domain: int) -> None:
-    """Write as fast as the readers let."""
-    made = backend(domain, "flood")
-    codec = made.codecs.codec(IMU)
-    data = codec.dumps(codec.cls())
-    publisher = made.create_publisher("/flood", IMU, qos.QosProfile(depth=1000))
-    wait(lambda: publisher.statistics.matched, 30.0)
-    for _ in forever():
-        publisher.publish(data)
-
-
 def measure() -> dict[str, float]:
     figures = {"load_before": os.getloadavg()[0]}
     domain = free_domain()
@@ -468,18 +348,6 @@ def measure() -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--role", choices=("echo", "pace", "flood"), help=argparse.SUPPRESS)
-    parser.add_argument("--kind", default="ours", help=argparse.SUPPRESS)
-    parser.add_argument("--domain", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--topics", type=int, default=1, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.role == "echo":
-        echo(arguments.kind, arguments.domain)
-    elif arguments.role == "pace":
-        pace(arguments.domain, arguments.topics)
-    elif arguments.role == "flood":
-        flood(arguments.domain)
     figures = measure()
     path = ROOT / "build/bench/ros2.json"
     path.parent.mkdir(parents=True, exist_ok=True)

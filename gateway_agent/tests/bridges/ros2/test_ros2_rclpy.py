@@ -1,0 +1,209 @@
+"""The backend rclpy against real nodes: services, actions, parameters, topics, and a whole bridge on it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import cbor2
+import pytest
+import pytest_asyncio
+from ros2_support import Peer, message_of, rclpy_environment, until
+from wasmbed.bridges.ros2 import BridgeConfig, Node, parse_routes, qos, start
+from wasmbed.bridges.ros2.errors import CallError, ConfigurationError
+from wasmbed.bridges.ros2.rclpy import RclpyBackend, RclpyInstallation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from wasmbed.bridges.ros2.types import CodecFactory
+
+STRING = "std_msgs/msg/String"
+SET_BOOL = "std_srvs/srv/SetBool"
+FIBONACCI = "test_msgs/action/Fibonacci"
+
+
+@pytest_asyncio.fixture
+async def bridged(ros_python: tuple[str, Path], ros_codecs: CodecFactory, domain_id: int) -> AsyncIterator[Node]:
+    """Our node on the rclpy backend."""
+    installation = RclpyInstallation(ros_python[1], environment=rclpy_environment(domain_id))
+    backend = await RclpyBackend.start(installation, ros_codecs, domain_id=domain_id, node="bridged")
+    yield Node(backend, ros_codecs, name="bridged")
+    await backend.aclose()
+
+
+async def test_rclpy_services_pass_both_ways(peer: Peer, bridged: Node) -> None:
+    await peer.run("serve", service="/theirs", type_name=SET_BOOL)
+    client = bridged.client("/theirs", SET_BOOL)
+    # More at a time than the ten that the peer's queue holds would be lost there.
+    answers = await asyncio.gather(*(client.call(client.request(data=bool(n % 2)), 20.0) for n in range(8)))
+    assert [answer.message for answer in answers] == [f"got {bool(n % 2)}" for n in range(8)]
+
+    async def handler(request: Any) -> Any:
+        return bridged.codecs.cls(f"{SET_BOOL}_Response")(request.data, "ours")
+
+    bridged.service("/ours", SET_BOOL, handler)
+    answer = await peer.run("call", service="/ours", type_name=SET_BOOL, values={"data": True})
+    assert answer["reply"] == {"success": True, "message": "ours"}
+    await peer.run("serve", service="/basic", type_name="test_msgs/srv/BasicTypes")
+    client = bridged.client("/basic", "test_msgs/srv/BasicTypes")
+    request = message_of(bridged.codecs, "test_msgs/srv/BasicTypes_Request", random.Random(13))
+    reply = await client.call(request, 20.0)
+    assert (reply.int64_value, reply.string_value) == (request.int64_value, request.string_value)
+
+
+async def test_rclpy_actions_pass_both_ways(peer: Peer, bridged: Node) -> None:
+    await peer.run("serve_fibonacci", action="/theirs")
+    client = bridged.action_client("/theirs", FIBONACCI)
+    feedback: list[list[int]] = []
+    goal_id = await client.send(client.goal(order=5), lambda item: feedback.append(list(item.sequence)), 20.0)
+    assert goal_id is not None
+    status, result = await client.result(goal_id)
+    assert (status, list(result.sequence)) == (4, [0, 1, 1, 2, 3, 5])
+    assert feedback[-1] == [0, 1, 1, 2, 3, 5]
+    await until(lambda: client.statuses.get(goal_id) == 4)
+    assert await client.send(client.goal(order=5000)) is None
+    goal_id = await client.send(client.goal(order=500))
+    assert goal_id is not None
+    assert await client.cancel(goal_id)
+    assert (await client.result(goal_id))[0] == 5
+
+    async def execute(goal: Any) -> Any:
+        sequence = [0, 1]
+        while len(sequence) <= goal.request.order and not goal.cancel_requested:
+            sequence.append(sequence[-1] + sequence[-2])
+            goal.publish_feedback(bridged.codecs.cls(f"{FIBONACCI}_Feedback")(sequence=sequence))
+            await asyncio.sleep(0.05)
+        return bridged.codecs.cls(f"{FIBONACCI}_Result")(sequence=sequence[:40])
+
+    bridged.action_server("/ours", FIBONACCI, execute, lambda goal: goal.order < 1000)
+    answer = await peer.run("fibonacci", action="/ours", order=5)
+    assert (answer["status"], answer["sequence"]) == (4, [0, 1, 1, 2, 3, 5])
+    assert answer["feedback"][-1] == [0, 1, 1, 2, 3, 5]
+    assert (await peer.run("fibonacci", action="/ours", order=900, cancel=True))["status"] == 5
+    assert not (await peer.run("fibonacci", action="/ours", order=1000))["accepted"]
+
+
+async def test_rclpy_parameters_pass_both_ways(peer: Peer, bridged: Node) -> None:
+    for name, value in {"gain": 1.5, "name": "x", "list": [1, 2], "flag": True}.items():
+        await peer.run("declare", name=name, value=value)
+    remote = bridged.remote_parameters("/peer")
+    assert await remote.get("gain", "name", "list", "flag", "none", timeout_s=20.0) == {
+        "gain": 1.5,
+        "name": "x",
+        "list": [1, 2],
+        "flag": True,
+        "none": None,
+    }
+    answers = await remote.set({"gain": 2.5, "name": 7})
+    assert answers["gain"] == ""
+    assert "Wrong parameter type" in answers["name"]
+    assert (await peer.run("parameter", name="gain"))["value"] == 2.5
+    assert {"gain", "name", "list", "flag"} < set(await remote.list())
+    bridged.offer_parameters({"rate": 10, "mode": "auto"})
+    service = "rcl_interfaces/srv/{}"
+    answer = await peer.run(
+        "call", service="/bridged/get_parameters", type_name=service.format("GetParameters"), values={"names": ["rate"]}
+    )
+    assert answer["reply"]["values"][0]["integer_value"] == 10
+    answer = await peer.run(
+        "call", service="/bridged/list_parameters", type_name=service.format("ListParameters"), values={}
+    )
+    assert answer["reply"]["result"]["names"] == ["mode", "rate"]
+    answer = await peer.run(
+        "call",
+        service="/bridged/set_parameters",
+        type_name=service.format("SetParameters"),
+        values={"parameters": [{"name": "rate", "value": {"type": 2, "integer_value": 20}}]},
+    )
+    assert answer["reply"]["results"] == [{"successful": True, "reason": ""}]
+    assert bridged.parameters is not None
+    assert bridged.parameters["rate"] == 20
+
+
+async def test_rclpy_topics_pass_both_ways(peer: Peer, bridged: Node) -> None:
+    received: list[Any] = []
+    bridged.subscription("/back", "sensor_msgs/msg/Imu", received.append, qos.LATCHED)
+    await peer.run("echo", source="/to", target="/back", type_name="sensor_msgs/msg/Imu", transient_local=True)
+    publisher = bridged.publisher("/to", "sensor_msgs/msg/Imu", qos.LATCHED)
+    message = message_of(bridged.codecs, "sensor_msgs/msg/Imu", random.Random(14))
+    publisher.publish(message)
+    await until(lambda: received)
+    assert received == [message]
+    async with asyncio.timeout(20):  # the graph follows the data
+        while True:
+            if {"/bridged", "/peer"} <= set(await bridged.backend.nodes()):
+                break
+            await asyncio.sleep(0.05)
+    (seen,) = await bridged.backend.endpoints("/back", publishers=True)
+    assert (seen.node, seen.type) == ("/peer", "sensor_msgs/msg/Imu")
+
+
+async def test_an_application_uses_rclpy_through_its_routes(
+    peer: Peer, ros_python: tuple[str, Path], domain_id: int
+) -> None:
+    """A whole bridge on the backend rclpy, from its configuration."""
+    distribution, python = ros_python
+    everything = {key: ["/*"] for key in ("subscribe", "publish", "call", "serve")}
+    config = BridgeConfig.from_dict(
+        {
+            "backend": "rclpy",
+            "distribution": distribution,
+            "packages": [str(python.parents[1] / "share/test_msgs")],
+            "rclpy": {"python": str(python), "environment": rclpy_environment(domain_id)},
+            "policy": everything | {"domains": [domain_id]},
+        }
+    )
+    await peer.run("serve", service="/toggle", type_name=SET_BOOL)
+    await peer.run("serve_fibonacci", action="/fibonacci")
+    await peer.run("echo", source="/to", target="/back", type_name=STRING, transient_local=True)
+    async with start(config, domain_id) as bridge:
+        declared = {
+            "topics": [
+                {"topic": "/to", "type": STRING, "direction": "publish", "qos": "latched", "encoding": "json"},
+                {"topic": "/back", "type": STRING, "direction": "subscribe", "qos": "latched", "encoding": "json"},
+            ],
+            "services": [
+                {"service": "/toggle", "type": SET_BOOL, "direction": "call", "timeoutSeconds": 20},
+                {"service": "/ours", "type": SET_BOOL, "direction": "serve", "timeoutSeconds": 20},
+            ],
+            "actions": [{"action": "/fibonacci", "type": FIBONACCI, "direction": "call"}],
+        }
+        session = bridge.open("app", parse_routes(declared, bridge.node.resolve, bridge.node.codecs))
+        session.publish("/to", b'{"data": "there and back"}')
+        delivery = await until(lambda: session.receive("/back"))
+        assert delivery.data == b'{"data":"there and back"}'
+        session.call("/toggle", cbor2.dumps({"data": True}))
+        delivery = await until(lambda: session.receive("/toggle"), 20)
+        assert (delivery.kind, cbor2.loads(delivery.data)["message"]) == ("reply", "got True")
+        call = asyncio.create_task(peer.run("call", service="/ours", type_name=SET_BOOL, values={"data": True}))
+        request = await until(lambda: session.receive("/ours"), 20)
+        session.respond("/ours", request.token, cbor2.dumps({"success": True, "message": "by the application"}))
+        assert (await call)["reply"]["message"] == "by the application"
+        session.call("/fibonacci", cbor2.dumps({"order": 3}))
+        kinds = []
+        while not kinds or kinds[-1] not in {"result", "failure"}:
+            delivery = await until(lambda: session.receive("/fibonacci"), 20)
+            kinds.append(delivery.kind)
+        assert kinds[0] == "accepted"
+        assert cbor2.loads(delivery.data) == {"sequence": [0, 1, 1, 2]}
+
+
+async def test_a_killed_worker_ends_calls(bridged: Node) -> None:
+    backend = bridged.backend
+    assert isinstance(backend, RclpyBackend)
+    call = asyncio.create_task(backend.ask("ready", entity=99999))
+    with pytest.raises(CallError, match="KeyError"):
+        await call
+    backend._process.kill()
+    await backend._process.wait()
+    with pytest.raises(CallError, match="worker has ended"):
+        await backend.ask("nodes")
+
+
+async def test_an_interpreter_without_rclpy_is_refused(ros_codecs: CodecFactory, tmp_path: Path) -> None:
+    for python in (tmp_path / "none", "/bin/false"):
+        with pytest.raises(ConfigurationError, match="rclpy:"):
+            await RclpyBackend.start(RclpyInstallation(type(tmp_path)(python)), ros_codecs, domain_id=1, node="n")
