@@ -93,8 +93,12 @@ def test_neighbour_ran_on_beside_all_of_them(neighbour: Neighbourhood) -> None:
         if item["spec"]["application"]["name"] == "neighbour"
     )
     assert [entry.get("restarts", 0) for entry in placement["status"]["devices"]] == [0]
-    lines = neighbour.site.log("neighbour", f"@{neighbour.since}")
-    assert [line["MESSAGE"] for line in lines].count("neighbour started") == 1
-    ticks = [int(line["__REALTIME_TIMESTAMP"]) / 1e6 for line in lines if line["MESSAGE"] == "neighbour tick"]
-    assert len(ticks) >= 3
+
+    def lines() -> list[dict[str, str]]:
+        return neighbour.site.log("neighbour", f"@{neighbour.since}")
+
+    neighbour.site.wait("ten ticks", lambda: [line["MESSAGE"] for line in lines()].count("neighbour tick") >= 10)
+    found = lines()
+    assert [line["MESSAGE"] for line in found].count("neighbour started") == 1
+    ticks = [int(line["__REALTIME_TIMESTAMP"]) / 1e6 for line in found if line["MESSAGE"] == "neighbour tick"]
     assert max(later - earlier for earlier, later in itertools.pairwise(ticks)) < 3.0
