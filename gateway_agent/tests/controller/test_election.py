@@ -90,6 +90,15 @@ async def candidates(cluster: Cluster) -> AsyncIterator[Candidates]:
         await kube.delete(LEASE, candidates.lease, NAMESPACE)
 
 
+async def test_lease_is_released_when_a_renewal_was_written_and_its_answer_lost(candidates: Candidates) -> None:
+    """A stop in the middle of a renewal left the Lease to run out: its release was refused as a conflict."""
+    first = await candidates.add("first")
+    await first.leads()
+    await candidates.kube.merge_patch(LEASE, candidates.lease, NAMESPACE, {"metadata": {"annotations": {"a": "b"}}})
+    await first.stop()
+    assert (await candidates.spec())["holderIdentity"] == ""
+
+
 async def test_one_leads_and_the_next_takes_over_at_once_when_it_stops(candidates: Candidates) -> None:
     first = await candidates.add("first")
     await first.leads()

@@ -113,10 +113,15 @@ def test_statuses_are_written_only_when_they_change(site: Site) -> None:
     site.wait_state("quiet", "Running")
     eventually(lambda: site.get(f"{API}/gateways/{site.name}")["status"]["modules"] == 1, "the gateway's count")
     version = site.placement("quiet")["metadata"]["resourceVersion"]
-    writes = site.metric("wasmbed_agent_status_writes_total")
-    renewed = site.metric("wasmbed_agent_lease_renewals_total")
-    eventually(lambda: site.metric("wasmbed_agent_lease_renewals_total") >= renewed + 2, "two lease renewals")
-    assert site.metric("wasmbed_agent_status_writes_total") == writes
+
+    def writes_during_two_renewals() -> float:
+        writes = site.metric("wasmbed_agent_status_writes_total")
+        renewed = site.metric("wasmbed_agent_lease_renewals_total")
+        eventually(lambda: site.metric("wasmbed_agent_lease_renewals_total") >= renewed + 2, "two lease renewals")
+        return site.metric("wasmbed_agent_status_writes_total") - writes
+
+    # What led to the state that was waited for may still be on its way in the first of them.
+    assert 0 in (writes_during_two_renewals(), writes_during_two_renewals())
     assert site.agent is not None
     site.agent.kill()
     site.start_agent()

@@ -114,7 +114,7 @@ class LeaderElector:
             try:
                 async with asyncio.timeout_at(renewed + self._timing.renew_deadline_s):
                     started = loop.time()
-                    if await self._renew_once():
+                    if await self._write_held(self._spec()):
                         renewed = started
                         continue
                     return
@@ -125,9 +125,10 @@ class LeaderElector:
             if loop.time() >= renewed + self._timing.renew_deadline_s:
                 return
 
-    async def _renew_once(self) -> bool:
+    async def _write_held(self, spec: dict[str, Any]) -> bool:
+        """Write the Lease that this candidate holds; False when another one holds it."""
         try:
-            await self._write(self._version, self._spec())
+            await self._write(self._version, spec)
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise
@@ -135,15 +136,15 @@ class LeaderElector:
             lease = await self._kube.get(LEASE, self._name, self._namespace)
             if lease is None or (lease.get("spec") or {}).get("holderIdentity") != self._identity:
                 return False
-            await self._write(lease["metadata"]["resourceVersion"], self._spec())
+            await self._write(lease["metadata"]["resourceVersion"], spec)
         return True
 
     async def _release(self) -> None:
-        """Let another candidate take over at once."""
+        """Let another candidate take over at once. A renewal that was cancelled under way may have been written."""
         patch = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
         with contextlib.suppress(ApiError, TimeoutError):
             async with asyncio.timeout(2):
-                await self._write(self._version, patch)
+                await self._write_held(patch)
 
     async def _write(self, version: str, spec: dict[str, Any]) -> None:
         patch = {"metadata": {"resourceVersion": version}, "spec": spec}
