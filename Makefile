@@ -48,7 +48,7 @@ test-fast: $(TOOLS)  ## Run lint and unit tests
 .PHONY: bench
 bench: $(TOOLS)  ## Measure the interpreter, the bridges, the runtime and the site; writes build/bench/*.json
 	@scripts/install-firmware-tools
-	@uv pip install --quiet --no-build-isolation --require-hashes -r requirements/bench.txt
+	@uv pip install --quiet --require-hashes -r requirements/bench.txt
 	@$(MAKE) -C firmware bench
 	@python gateway_agent/bench/runtime.py
 	@python gateway_agent/bench/mavlink.py
