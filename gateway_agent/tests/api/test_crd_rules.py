@@ -11,6 +11,7 @@ import yaml
 
 from tests.support.cluster import CRDS, Cluster
 from tests.support.processes import ROOT
+from tests.support.seed import SEED_APPLICATION, SEED_DEVICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,54 +254,7 @@ def test_kinds_have_short_names_category_columns_and_status() -> None:
     }
 
 
-SEED = """\
-apiVersion: wasmbed.io/v1
-kind: WasmApplication
-metadata:
-  name: drone-monitoring-app
-spec:
-  wasmImage: "registry.wasmbed.io/monitoring:v1.0.0"
-  targetDevices:
-    - deviceType: "drone"
-      selector:
-        matchLabels:
-          drone-type: "quadcopter"
-  resources:
-    limits:
-      memory: "64Mi"
-      cpu: "100m"
-  runtime:
-    type: "wasmtime"
-    config:
-      maxMemory: 67108864  # 64MB
-  communication:
-    ros2:
-      enabled: true
-      domainId: 0
-    px4:
-      enabled: true
-      systemId: 1
-      componentId: 1
----
-apiVersion: wasmbed.io/v1
-kind: EdgeDevice
-metadata:
-  name: drone-alpha-001
-spec:
-  deviceType: "drone"
-  hardware:
-    cpu: "arm64"
-    memory: "512Mi"
-    storage: "8Gi"
-  capabilities:
-    - "px4"
-    - "camera"
-    - "gps"
-  location:
-    coordinates: [45.4642, 9.1900]
-  network:
-    gatewayEndpoint: "gateway.wasmbed.local:8080"
-"""
+SEED = f"{SEED_APPLICATION}---{SEED_DEVICE}"
 
 
 @pytest.mark.parametrize("how", [["create", "--dry-run=server"], ["apply", "--server-side", "--dry-run=server"]])
