@@ -13,6 +13,7 @@ from wasmbed.api import (
     DeviceStatus,
     EdgeDevice,
     InstanceStatus,
+    Link,
     Metadata,
     PlacementStatus,
     Target,
@@ -159,15 +160,23 @@ def test_class_of_a_device_that_declares_none(cpu: str, key: str, expected: str)
         (device(), "gw1", Liveness.SUSPECT, "Connected", "Pending", "NotReported"),
         (device(cpu="cortex-m4"), "gw1", Liveness.FRESH, None, "Pending", "NotEnrolled"),
         (device(cpu="cortex-m4"), "gw1", Liveness.EXPIRED, None, "Pending", "NotEnrolled"),
+        (device(cpu="arm64", public_key="k"), "gw1", Liveness.SUSPECT, None, "Pending", "NotReported"),
+        (device(cpu="arm64", public_key="k"), "gw1", Liveness.FRESH, None, "Enrolled", ""),
+        (device(cpu="arm64", public_key="k"), "gw1", Liveness.FRESH, "Connected", "Connected", ""),
+        (device(cpu="arm64", public_key="k"), "gw1", Liveness.FRESH, "Disconnected", "Disconnected", "Disconnected"),
+        (device(cpu="arm64", public_key="k"), "gw1", Liveness.EXPIRED, "Connected", "Unreachable", "GatewayUnreachable"),
+        (device(cpu="arm64", public_key="k"), "", Liveness.FRESH, "Connected", "Pending", "NoGateway"),
     ],
 )
 def test_phase_of_a_device(
     found: EdgeDevice, gateway: str, liveness: Liveness, link: str | None, phase: str, reason: str
 ) -> None:
-    status = device_status(found, gateway, liveness, link, now=NOW)
+    told = None if link is None else Link("d", "ns", link, "2026-01-01T00:00:01Z")
+    status = device_status(found, gateway, liveness, told, now=NOW)
     assert (status.phase, status.reason, status.gateway) == (phase, reason, gateway)
     assert status.observed_generation == 2
     assert (status.conditions[0].status == "True") is (phase == "Connected")
+    assert ("since 2026-01-01T00:00:01Z" in status.message) is (phase == "Disconnected")
 
 
 def test_device_keeps_its_phase_while_its_gateway_is_suspect() -> None:

@@ -18,13 +18,13 @@ from wasmbed.controller.liveness import Liveness
 from wasmbed.controller.selection import NO_GATEWAY
 
 if TYPE_CHECKING:
-    from wasmbed.api import EdgeDevice
+    from wasmbed.api import EdgeDevice, Link
 
 Outcome = tuple[DevicePhase, str, str]
 
 
-def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: str | None, *, now: str) -> DeviceStatus:
-    """The status a device should have; `link` is its state as its gateway reports it, None if it does not.
+def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: Link | None, *, now: str) -> DeviceStatus:
+    """The status a device should have; `link` is what its gateway reports of its link, None if it does not.
 
     While its gateway is suspect a device keeps its phase, so that a restart of the controller changes nothing.
     """
@@ -52,26 +52,27 @@ def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: st
     )
 
 
-def _outcome(device: EdgeDevice, gateway: str, liveness: Liveness, link: str | None) -> Outcome | None:
+def _outcome(device: EdgeDevice, gateway: str, liveness: Liveness, link: Link | None) -> Outcome | None:
     if gateway == NO_GATEWAY:
         return (DevicePhase.PENDING, Reason.NO_GATEWAY.value, _no_gateway(device))
-    if liveness is Liveness.FRESH and link == LinkState.CONNECTED:
+    if liveness is Liveness.FRESH and link is not None and link.state == LinkState.CONNECTED:
         return (DevicePhase.CONNECTED, "", "")
-    if device.device_class is not DeviceClass.GATEWAY:
-        return (DevicePhase.PENDING, Reason.NOT_ENROLLED.value, "the device has not been enrolled yet")
-    return _served(device, gateway, liveness, link)
-
-
-def _served(device: EdgeDevice, gateway: str, liveness: Liveness, link: str | None) -> Outcome | None:
-    """Of a device whose gateway does everything for it and that is not connected."""
+    served = device.device_class is DeviceClass.GATEWAY
+    if not served and not device.public_key:
+        message = "the device has no key; set spec.publicKey to its public key, 32 bytes in base64"
+        return (DevicePhase.PENDING, Reason.NOT_ENROLLED.value, message)
     if liveness is Liveness.EXPIRED:
         message = f"gateway {gateway} does not renew its lease; check its wasmbed-agent and its network"
         return (DevicePhase.UNREACHABLE, Reason.GATEWAY_UNREACHABLE.value, message)
     if liveness is Liveness.SUSPECT and device.status.phase and device.status.gateway == gateway:
         return None
-    if liveness is Liveness.FRESH and link is not None:
-        return (DevicePhase.DISCONNECTED, Reason.DISCONNECTED.value, f"gateway {gateway} has no link to the device")
-    return (DevicePhase.PENDING, Reason.NOT_REPORTED.value, f"waiting for gateway {gateway}")
+    if liveness is Liveness.SUSPECT or (served and link is None):
+        return (DevicePhase.PENDING, Reason.NOT_REPORTED.value, f"waiting for gateway {gateway}")
+    if link is None:
+        return (DevicePhase.ENROLLED, "", f"the device has not connected to gateway {gateway} yet")
+    since = f" since {link.since}" if link.since else ""
+    message = f"gateway {gateway} has no link to the device{since}"
+    return (DevicePhase.DISCONNECTED, Reason.DISCONNECTED.value, message)
 
 
 def _no_gateway(device: EdgeDevice) -> str:

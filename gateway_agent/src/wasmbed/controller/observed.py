@@ -14,7 +14,7 @@ from wasmbed.controller.work import Do, Key, Work
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from wasmbed.api import DeviceSlice, EdgeDevice, Gateway, Metadata, Placement, WasmApplication
+    from wasmbed.api import DeviceSlice, EdgeDevice, Gateway, Link, Metadata, Placement, WasmApplication
 
     class Object(Protocol):
         """Anything with metadata."""
@@ -64,7 +64,7 @@ class Observed:
         self.gateways: dict[str, Gateway] = {}
         self.placements: dict[Key, Placement] = {}
         self.slices: dict[Key, DeviceSlice] = {}
-        self.links: dict[tuple[str, Key], str] = {}
+        self.links: dict[tuple[str, Key], Link] = {}
         self.gateway_of_device: dict[Key, str] = {}
         self.devices_of_gateway: Index[str, Key] = Index()
         self.applications_on_gateway: Index[str, Key] = Index()
@@ -243,8 +243,8 @@ class Observed:
         old = self.slices.get(key)
         if old is not None and new is not None and _stale(old, new):
             return set()
-        links_before = {link.key: link.state for link in old.links} if old else {}
-        links_after = {link.key: link.state for link in new.links} if new else {}
+        links_before = {link.key: link for link in old.links} if old else {}
+        links_after = {link.key: link for link in new.links} if new else {}
         if old is not None:
             self.slices_of_gateway.remove(old.gateway, key)
             self.slices.pop(key)
