@@ -16,6 +16,7 @@ from wasmbed.api import (
     Metadata,
     PlacementStatus,
     Target,
+    Vehicle,
     WasmApplication,
     default_class,
 )
@@ -176,6 +177,21 @@ def test_device_keeps_its_phase_while_its_gateway_is_suspect() -> None:
     assert status.phase == "Connected"
     moved = device_status(device(status=before), "gw2", Liveness.SUSPECT, None, now=NOW)
     assert moved.phase == "Pending"
+
+
+def test_device_that_is_suspended_says_so_and_shows_its_vehicle() -> None:
+    vehicle = Vehicle(True, True, "offboard", 80, "3D")
+    status = device_status(device(suspend=True), "gw1", Liveness.FRESH, "Connected", now=NOW, vehicle=vehicle)
+    assert (status.phase, status.reason, status.vehicle) == ("Connected", "Suspended", vehicle)
+    away = device_status(device(status=status), "gw1", Liveness.EXPIRED, "Connected", now=NOW, vehicle=vehicle)
+    assert away.vehicle == dataclasses.replace(vehicle, mode="lost"), "nobody hears it"
+
+
+def test_a_device_that_holds_a_roll_out_up_is_named() -> None:
+    flying = ApplicationDevice("alpha", "Pending", "gw1", "InFlight", "waiting: default/alpha is in the air")
+    status = application_status(APPLICATION, Resolution(IMAGE), [Summary(selected=1, waiting=(flying,))], now=NOW)
+    assert (status.phase, status.reason) == ("Deploying", "InFlight")
+    assert status.message == "runs on 0 of 1 device; alpha: waiting: default/alpha is in the air"
 
 
 def lease(age_s: float = 0, *, holder: str = "gw1", duration: int = 40) -> dict[str, Any]:

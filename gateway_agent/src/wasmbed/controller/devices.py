@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wasmbed.api import (
     CONDITION_READY,
+    MODE_LOST,
     Condition,
     DeviceClass,
     DevicePhase,
@@ -18,13 +20,21 @@ from wasmbed.controller.liveness import Liveness
 from wasmbed.controller.selection import NO_GATEWAY
 
 if TYPE_CHECKING:
-    from wasmbed.api import EdgeDevice
+    from wasmbed.api import EdgeDevice, Vehicle
 
 Outcome = tuple[DevicePhase, str, str]
 
 
-def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: str | None, *, now: str) -> DeviceStatus:
-    """The status a device should have; `link` is its state as its gateway reports it, None if it does not.
+def device_status(
+    device: EdgeDevice,
+    gateway: str,
+    liveness: Liveness,
+    link: str | None,
+    *,
+    now: str,
+    vehicle: Vehicle | None = None,
+) -> DeviceStatus:
+    """The status a device should have; `link` and `vehicle` are as its gateway reports them, None if it does not.
 
     While its gateway is suspect a device keeps its phase, so that a restart of the controller changes nothing.
     """
@@ -34,6 +44,8 @@ def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: st
         phase, reason, message = DevicePhase(previous.phase), previous.reason, previous.message
     else:
         phase, reason, message = outcome
+    if liveness is Liveness.EXPIRED and vehicle is not None:
+        vehicle = replace(vehicle, mode=MODE_LOST)
     condition = Condition(
         type=CONDITION_READY,
         status="True" if phase is DevicePhase.CONNECTED else "False",
@@ -48,6 +60,7 @@ def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: st
         message=message,
         gateway=gateway,
         device_class=device.device_class.value,
+        vehicle=vehicle,
         conditions=(settle_condition(previous.conditions, condition, now=now),),
     )
 
@@ -56,6 +69,8 @@ def _outcome(device: EdgeDevice, gateway: str, liveness: Liveness, link: str | N
     if gateway == NO_GATEWAY:
         return (DevicePhase.PENDING, Reason.NO_GATEWAY.value, _no_gateway(device))
     if liveness is Liveness.FRESH and link == LinkState.CONNECTED:
+        if device.suspend:
+            return (DevicePhase.CONNECTED, Reason.SUSPENDED.value, "spec.suspend is true: no application runs on it")
         return (DevicePhase.CONNECTED, "", "")
     if device.device_class is not DeviceClass.GATEWAY:
         return (DevicePhase.PENDING, Reason.NOT_ENROLLED.value, "the device has not been enrolled yet")
