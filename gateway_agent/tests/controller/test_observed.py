@@ -144,7 +144,7 @@ def test_link_change_touches_the_device_alone() -> None:
     key = ("wasmbed-gw-gw1", "devices-0")
     seen.set_slice(key, links(a="Connected", b="Connected"))
     assert seen.set_slice(key, links(a="Connected", b="Disconnected")) == {Work(Do.DEVICE, ("ns", "b"))}
-    assert seen.links[("gw1", ("ns", "b"))] == "Disconnected"
+    assert seen.links[("gw1", ("ns", "b"))].state == "Disconnected"
     seen.set_slice(key, None)
     assert seen.links == {}
 

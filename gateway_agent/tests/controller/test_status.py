@@ -193,9 +193,10 @@ def test_device_keeps_its_phase_while_its_gateway_is_suspect() -> None:
 
 def test_device_that_is_suspended_says_so_and_shows_its_vehicle() -> None:
     vehicle = Vehicle(True, True, "offboard", 80, "3D")
-    status = device_status(device(suspend=True), "gw1", Liveness.FRESH, "Connected", now=NOW, vehicle=vehicle)
+    up = Link("d", "ns", "Connected")
+    status = device_status(device(suspend=True), "gw1", Liveness.FRESH, up, now=NOW, vehicle=vehicle)
     assert (status.phase, status.reason, status.vehicle) == ("Connected", "Suspended", vehicle)
-    away = device_status(device(status=status), "gw1", Liveness.EXPIRED, "Connected", now=NOW, vehicle=vehicle)
+    away = device_status(device(status=status), "gw1", Liveness.EXPIRED, up, now=NOW, vehicle=vehicle)
     assert away.vehicle == dataclasses.replace(vehicle, mode="lost"), "nobody hears it"
 
 
