@@ -190,6 +190,13 @@ class Vehicle:
             finally:
                 self._lane.leave(run, self._clock())
 
+    async def urgent(self, command: Command, give_up_s: float) -> CommandResult:
+        """Send a command now, whatever else is under way, and wait at most `give_up_s` seconds for its answer.
+
+        The answer may be that to another command of the number: believe what the vehicle shows.
+        """
+        return await self.run(CommandRun(self.ids, command, give_up_s=give_up_s))
+
     async def until(self, condition: Callable[[VehicleState], bool], seconds: float) -> bool:
         """Wait until the state is as wanted; False when it is not after `seconds`."""
         waiter = asyncio.Event()
