@@ -115,6 +115,7 @@ def test_application_is_read_with_its_limits_and_unknown_fields_ignored() -> Non
     application = WasmApplication.from_dict(document)
     assert (application.memory_limit, application.max_memory) == (16 << 20, 65536)
     assert application.ros2.domain_id == 0
+    assert application.ros2.routes == {}
     assert application.px4.system_id == 7
     assert application.env == {"A": ""}
     assert application.targets[0].selector.matches({"k": "v"})

@@ -146,7 +146,10 @@ class PlacementStatus:
 
 @dataclass(frozen=True)
 class Placement:
-    """A Placement; `image` is the reference without digest, `digest` that of the OCI manifest."""
+    """A Placement; `image` is the reference without digest, `digest` that of the OCI manifest.
+
+    `ros2` has domainId, topics, services and actions as the application has them.
+    """
 
     metadata: Metadata
     gateway: str
@@ -157,6 +160,7 @@ class Placement:
     limits: PlacementLimits
     grants: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    ros2: Mapping[str, Any] = field(default_factory=dict)
     status: PlacementStatus = PlacementStatus()
 
     @classmethod
@@ -186,11 +190,13 @@ class Placement:
             ),
             grants=spec.texts("grants"),
             env={item.text("name"): item.text("value") for item in spec.children("env")},
+            ros2=spec.mapping("ros2"),
             status=PlacementStatus.from_fields(fields.child_or_empty("status")),
         )
 
     def spec_to_dict(self) -> dict[str, Any]:
         """The spec as the controller applies it."""
+        ros2 = {"ros2": dict(self.ros2)} if self.ros2 else {}
         return {
             "gateway": self.gateway,
             "application": {
@@ -209,7 +215,7 @@ class Placement:
             },
             "grants": list(self.grants),
             "env": [{"name": name, "value": value} for name, value in self.env.items()],
-        }
+        } | ros2
 
     def to_dict(self) -> dict[str, Any]:
         """The object as the controller applies it: identity, labels and spec."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 
-from wasmbed.hostcalls.codes import DROPPABLE, EventType, Status
+from wasmbed.hostcalls.codes import DROPPABLE, ROS2_HEADER, EventType, Ros2Kind, Status
 from wasmbed.hostcalls.metrics import HostCallMetrics
 from wasmbed.hostcalls.model import (
     BadCallError,
@@ -241,9 +241,9 @@ class Dispatcher:
         module = request.module if backend is not None else "other"
         op = request.op if backend is not None and request.op in backend.operations else "other"
         self._metrics.calls.labels(module, op, _RESULTS.get(outcome.status, "other")).inc()
-        if request.token > 0:
-            data = struct.pack("<i", outcome.status) + outcome.detail
-            self._post(peer, HostEvent(request.instance, EventType.RESULT, request.token, data))
+        event = _event(request, outcome)
+        if event is not None:
+            self._post(peer, event)
 
     def _post(self, peer: Peer, event: HostEvent) -> None:
         _, events, size = self._outbox.get(id(peer), (peer, [], 0))
@@ -347,3 +347,17 @@ class Dispatcher:
             except BaseException:
                 self._told.pop((id(peer), device), None)
                 raise
+
+
+def _event(request: HostRequest, outcome: Outcome) -> HostEvent | None:
+    """The event that tells an outcome: RESULT, but for calls of ROS 2, of which only a failure is told here."""
+    if request.token <= 0:
+        return None
+    if (request.module, request.op) != ("ros2", "call"):
+        data = struct.pack("<i", outcome.status) + outcome.detail
+        return HostEvent(request.instance, EventType.RESULT, request.token, data)
+    if outcome.status == Status.OK:
+        return None
+    handle = request.args[0] if request.args and type(request.args[0]) is int else -1
+    header = ROS2_HEADER.pack(Ros2Kind.FAILURE, outcome.status, request.token, time.time_ns())
+    return HostEvent(request.instance, EventType.ROS2, handle, header + outcome.detail)
