@@ -51,6 +51,3 @@ class Ros2Kind(IntEnum):
 
 
 ROS2_HEADER = struct.Struct("<B3xiqq")  # kind, status, token, time in nanoseconds since 1970
-
-# What may be dropped when a peer does not keep up; every other event is bounded by what asked for it.
-DROPPABLE = frozenset({EventType.TELEMETRY, EventType.SENSOR, EventType.ROS2})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 
-from wasmbed.hostcalls.codes import DROPPABLE, ROS2_HEADER, EventType, Ros2Kind, Status
+from wasmbed.hostcalls.codes import ROS2_HEADER, EventType, Ros2Kind, Status
 from wasmbed.hostcalls.metrics import HostCallMetrics
 from wasmbed.hostcalls.model import (
     BadCallError,
@@ -247,7 +247,7 @@ class Dispatcher:
 
     def _post(self, peer: Peer, event: HostEvent) -> None:
         _, events, size = self._outbox.get(id(peer), (peer, [], 0))
-        if event.type in DROPPABLE and size + peer.backlog_bytes >= MAX_BACKLOG_BYTES:
+        if _droppable(event) and size + peer.backlog_bytes >= MAX_BACKLOG_BYTES:
             self.dropped(_MODULES[EventType(event.type)])
             return
         events.append(event)
@@ -347,6 +347,13 @@ class Dispatcher:
             except BaseException:
                 self._told.pop((id(peer), device), None)
                 raise
+
+
+def _droppable(event: HostEvent) -> bool:
+    """Whether newer ones make up for it: samples, and messages of ROS 2 but nothing that belongs to a call."""
+    if event.type == EventType.ROS2:
+        return event.data[:1] == bytes([Ros2Kind.MESSAGE])
+    return event.type in {EventType.TELEMETRY, EventType.SENSOR}
 
 
 def _event(request: HostRequest, outcome: Outcome) -> HostEvent | None:
