@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from wasmbed.hostcalls import (
+    ROS2_HEADER,
     Dispatcher,
     Ended,
     EventType,
@@ -24,6 +25,7 @@ from wasmbed.hostcalls import (
     Outcome,
     Outlet,
     RefusedError,
+    Ros2Kind,
     SensorOffer,
     Status,
 )
@@ -223,6 +225,16 @@ async def test_module_without_backend_or_living_one_is_unavailable(bench: Bench)
     await until(lambda: len(bench.runtime.events) == 2)
     assert [status for _, status, _ in bench.runtime.results()] == [Status.UNAVAILABLE] * 2
     assert bench.backend.seen == []
+
+
+async def test_failed_call_of_ros2_is_told_by_its_own_event(bench: Bench) -> None:
+    spec = HostInstance("i", "default/app", "uid", "default/one", frozenset({"wasmbed:ros2"}))
+    await bench.dispatcher.open(spec, bench.runtime)
+    bench.submit(Request("call", 9, (4,), b"{}", "i", "ros2"), Request("call", 10, ("x",), b"{}", "i", "ros2"))
+    await until(lambda: len(bench.runtime.events) == 2)
+    assert [(event.type, event.source) for event in bench.runtime.events] == [(5, 4), (5, -1)]
+    kind, status, token, _ = ROS2_HEADER.unpack(bench.runtime.events[0].data)
+    assert (kind, status, token) == (Ros2Kind.FAILURE, Status.UNAVAILABLE, 9)
 
 
 async def test_another_peer_cannot_speak_for_an_instance(bench: Bench) -> None:

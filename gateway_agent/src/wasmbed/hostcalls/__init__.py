@@ -1,6 +1,6 @@
 """Host calls of applications that something outside their runtime carries out: autopilot, ROS 2, sensors, uplink."""
 
-from wasmbed.hostcalls.codes import EventType, Status
+from wasmbed.hostcalls.codes import ROS2_HEADER, EventType, Ros2Kind, Status
 from wasmbed.hostcalls.dispatcher import Dispatcher
 from wasmbed.hostcalls.metrics import HostCallMetrics
 from wasmbed.hostcalls.model import (
@@ -22,6 +22,7 @@ from wasmbed.hostcalls.model import (
 )
 
 __all__ = [
+    "ROS2_HEADER",
     "Backend",
     "BadCallError",
     "Dispatcher",
@@ -39,6 +40,7 @@ __all__ = [
     "Peer",
     "PeerGoneError",
     "RefusedError",
+    "Ros2Kind",
     "SensorOffer",
     "Status",
 ]

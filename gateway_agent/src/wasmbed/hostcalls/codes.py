@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 
 
@@ -34,5 +35,19 @@ class EventType(IntEnum):
     OWNER = 9
 
 
-# What may be dropped when a peer does not keep up; every other event is bounded by what asked for it.
-DROPPABLE = frozenset({EventType.TELEMETRY, EventType.SENSOR, EventType.ROS2})
+class Ros2Kind(IntEnum):
+    """What an event ROS2 is about."""
+
+    MESSAGE = 1
+    REPLY = 2
+    FAILURE = 3
+    REQUEST = 4
+    ACCEPTED = 5
+    REJECTED = 6
+    FEEDBACK = 7
+    RESULT = 8
+    GOAL = 9
+    CANCEL = 10
+
+
+ROS2_HEADER = struct.Struct("<B3xiqq")  # kind, status, token, time in nanoseconds since 1970

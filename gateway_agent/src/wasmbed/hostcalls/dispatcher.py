@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 
-from wasmbed.hostcalls.codes import DROPPABLE, EventType, Status
+from wasmbed.hostcalls.codes import ROS2_HEADER, EventType, Ros2Kind, Status
 from wasmbed.hostcalls.metrics import HostCallMetrics
 from wasmbed.hostcalls.model import (
     BadCallError,
@@ -241,13 +241,13 @@ class Dispatcher:
         module = request.module if backend is not None else "other"
         op = request.op if backend is not None and request.op in backend.operations else "other"
         self._metrics.calls.labels(module, op, _RESULTS.get(outcome.status, "other")).inc()
-        if request.token > 0:
-            data = struct.pack("<i", outcome.status) + outcome.detail
-            self._post(peer, HostEvent(request.instance, EventType.RESULT, request.token, data))
+        event = _event(request, outcome)
+        if event is not None:
+            self._post(peer, event)
 
     def _post(self, peer: Peer, event: HostEvent) -> None:
         _, events, size = self._outbox.get(id(peer), (peer, [], 0))
-        if event.type in DROPPABLE and size + peer.backlog_bytes >= MAX_BACKLOG_BYTES:
+        if _droppable(event) and size + peer.backlog_bytes >= MAX_BACKLOG_BYTES:
             self.dropped(_MODULES[EventType(event.type)])
             return
         events.append(event)
@@ -347,3 +347,24 @@ class Dispatcher:
             except BaseException:
                 self._told.pop((id(peer), device), None)
                 raise
+
+
+def _droppable(event: HostEvent) -> bool:
+    """Whether newer ones make up for it: samples, and messages of ROS 2 but nothing that belongs to a call."""
+    if event.type == EventType.ROS2:
+        return event.data[:1] == bytes([Ros2Kind.MESSAGE])
+    return event.type in {EventType.TELEMETRY, EventType.SENSOR}
+
+
+def _event(request: HostRequest, outcome: Outcome) -> HostEvent | None:
+    """The event that tells an outcome: RESULT, but for calls of ROS 2, of which only a failure is told here."""
+    if request.token <= 0:
+        return None
+    if (request.module, request.op) != ("ros2", "call"):
+        data = struct.pack("<i", outcome.status) + outcome.detail
+        return HostEvent(request.instance, EventType.RESULT, request.token, data)
+    if outcome.status == Status.OK:
+        return None
+    handle = request.args[0] if request.args and type(request.args[0]) is int else -1
+    header = ROS2_HEADER.pack(Ros2Kind.FAILURE, outcome.status, request.token, time.time_ns())
+    return HostEvent(request.instance, EventType.ROS2, handle, header + outcome.detail)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.runtime import abi, engine, features, wasm
 from wasmbed.runtime.profiles import CLASSES, Profile
-from wasmbed.runtime.protocol import shorten
+from wasmbed.runtime.wire import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
