@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from wasmbed.api import Vehicle as ShownVehicle
-    from wasmbed.bridges.mavlink import Change, Fleet, Vehicle, VehicleState
+    from wasmbed.bridges.mavlink import Change, Fleet, Vehicle
     from wasmbed.gateway.flight_config import FlightConfig
 
 _log = logging.getLogger(__name__)
@@ -49,19 +49,20 @@ class Owners(Protocol):
         """The vehicle is not heard any more."""
         ...
 
-    def vehicle_changed(self, vehicle: Vehicle) -> None:
-        """The vehicle's state changed."""
+    def offboard_ended(self, vehicle: Vehicle, why: str) -> None:
+        """Offboard control of a vehicle ended by itself."""
         ...
 
 
 class Flight:
-    """The state of flight safety of one gateway. `on_gates` and `on_told` are called when those have changed."""
+    """The state of flight safety of one gateway. The `on_...` are called when that has changed."""
 
     def __init__(self, config: FlightConfig, *, clock: Callable[[], float] = time.time) -> None:
         self.config = config
         self.owners: Owners | None = None
         self.on_gates: list[Callable[[], None]] = []
         self.on_told: list[Callable[[set[str]], None]] = []
+        self.on_vehicle: list[Callable[[Vehicle], None]] = []
         self.on_available: list[Callable[[str], None]] = []
         self.holds: dict[str, int] = {"held": 0, "failed": 0, "not needed": 0}
         self.unsaved = asyncio.Event()
@@ -82,6 +83,8 @@ class Flight:
         self._incidents: dict[str, deque[Incident]] = {}
         self._holding: dict[Ids, asyncio.Task[None]] = {}
         self._suspended: set[str] = set()
+        # Suspended before there was a bridge to tell it to.
+        self._late: set[str] = set()
 
     # What is known
 
@@ -117,6 +120,10 @@ class Flight:
         """What an application may do with a device's autopilot."""
         return self._claims.get((application, device))
 
+    def states_system(self, device: str) -> bool:
+        """Whether a device states the system id of its autopilot itself."""
+        return self._devices.get(device, DeviceRecord()).system_id is not None
+
     def devices_of(self, ids: Ids) -> list[str]:
         """The devices that a vehicle belongs to."""
         return [device for device, bound in self._bound.items() if bound == ids]
@@ -127,8 +134,8 @@ class Flight:
         """Take the records of all devices; those that are suspended from now on are stopped here."""
         if devices != self._devices:
             self._devices = dict(devices)
-            self.unsaved.set()
             self._rebind()
+            self.unsaved.set()
 
     def set_claims(self, claims: Mapping[tuple[str, str], Claim]) -> None:
         """Take what all Placements say."""
@@ -156,25 +163,22 @@ class Flight:
     def to_saved(self) -> dict[str, Any]:
         """What has to outlive the agent."""
         return {
-            "devices": {name: record.to_dict() for name, record in self._devices.items()},
+            "suspended": sorted(self._suspended),
             "flying": [[*ids, at] for ids, at in self._flying.items()],
             "incidents": {name: [item.to_dict() for item in items] for name, items in self._incidents.items()},
         }
 
-    def restore(self, saved: object, *, devices: bool) -> None:
-        """Take what was saved; the devices' records only when the API cannot tell."""
+    def restore(self, saved: object) -> None:
+        """Take what was saved, before anything else is taken: what flies, and what was suspended already."""
         values = saved if isinstance(saved, dict) else {}
         for row in _rows(values.get("flying")):
             if isinstance(row, list) and len(row) == 3 and all(isinstance(item, (int, float)) for item in row):
-                self._flying.setdefault((int(row[0]), int(row[1])), min(float(row[2]), self._clock()))
+                self._flying[int(row[0]), int(row[1])] = min(float(row[2]), self._clock())
         incidents = values.get("incidents")
         for name, items in (incidents if isinstance(incidents, dict) else {}).items():
             known = [_incident(item) for item in _rows(items)]
-            self._incidents.setdefault(name, deque((item for item in known if item is not None), maxlen=INCIDENTS))
-        records = values.get("devices")
-        if devices and not self._devices and isinstance(records, dict):
-            self.set_devices({name: DeviceRecord.from_saved(item) for name, item in records.items()})
-        self.look()
+            self._incidents[name] = deque((item for item in known if item is not None), maxlen=INCIDENTS)
+        self._suspended |= {name for name in _rows(values.get("suspended")) if isinstance(name, str)}
 
     # Life
 
@@ -184,6 +188,9 @@ class Flight:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._rebind()
+                for device in self._late & self._bound.keys():
+                    self.hold(self._bound[device], "the device is suspended")
+                self._late.clear()
                 while True:
                     self.look()
                     await asyncio.sleep(LOOK_S)
@@ -229,7 +236,10 @@ class Flight:
         ids = self._bound.get(device)
         vehicle = self.vehicle_of(device)
         self.incident(device, "Suspended", "the kill switch is on: applications are stopped")
-        if ids is None or vehicle is None:
+        if ids is None:
+            return
+        if vehicle is None:
+            self._late.add(device)
             return
         if self.owners is not None:
             self.owners.suspend(ids, "the device is suspended")
@@ -242,15 +252,19 @@ class Flight:
         if ids not in self._followed:
             self._followed.add(ids)
             vehicle.on_change.append(lambda change, _state: self._changed(vehicle, change))
+            vehicle.on_offboard_end.append(lambda why: self._offboard_ended(vehicle, why))
         return vehicle
 
     def _changed(self, vehicle: Vehicle, change: Change) -> None:
         ids = (vehicle.ids.system, vehicle.ids.component)
-        if self.owners is not None:
-            if change == "lost":
-                self.owners.vehicle_lost(ids)
-            self.owners.vehicle_changed(vehicle)
+        if self.owners is not None and change == "lost":
+            self.owners.vehicle_lost(ids)
+        _call(self.on_vehicle, vehicle)
         self.look()
+
+    def _offboard_ended(self, vehicle: Vehicle, why: str) -> None:
+        if self.owners is not None:
+            self.owners.offboard_ended(vehicle, why)
 
     def _note(self, ids: Ids) -> None:
         """Remember of a vehicle that is heard whether it flies."""
@@ -294,9 +308,11 @@ class Flight:
     # Hold
 
     async def _hold(self, ids: Ids, application: str) -> None:
+        result, text = "failed", "the gateway failed"
         try:
-            vehicle = self._follow(ids)
-            result, text = await self._hold_until_shown(vehicle)
+            result, text = await self._hold_until_shown(self._follow(ids))
+        except Exception:  # its failure must not end what looks after the other vehicles
+            _log.exception("hold failed system=%d", ids[0])
         finally:
             self._holding.pop(ids, None)
         self.holds[result] += 1
@@ -326,7 +342,10 @@ class Flight:
             order = Command(_SET_MODE, (float(mode.base), float(mode.custom), float(mode.sub)))
             answer = str(await vehicle.urgent(order, HOLD_ANSWER_S))
             await vehicle.until(lambda s: s.mode == "hold" or not s.armed, HOLD_RETRY_S)
-        return "failed", f"the vehicle did not go to Hold within {self.config.hold_s:g} s: {answer}; it is in no hands"
+        return (
+            "failed",
+            f"the vehicle did not go to Hold within {self.config.hold_s:g} s: {answer}; its own failsafe acts",
+        )
 
     async def _leave(self) -> None:
         """The agent ends: nobody will renew setpoints any more."""
@@ -362,8 +381,3 @@ def _incident(value: object) -> Incident | None:
         return None
     texts = [value.get(name, "") for name in ("time", "reason", "message", "application")]
     return Incident(*texts) if all(isinstance(text, str) for text in texts) and texts[0] and texts[1] else None
-
-
-def is_flying(state: VehicleState) -> bool:
-    """Whether a vehicle is armed or in the air."""
-    return bool(flying_words(state))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wasmbed.api import MODE_LOST, Vehicle
 
@@ -30,17 +30,6 @@ class DeviceRecord:
 
     suspended: bool = False
     system_id: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record as it is saved."""
-        return {"suspended": self.suspended, "system_id": self.system_id}
-
-    @classmethod
-    def from_saved(cls, data: object) -> DeviceRecord:
-        """Read a saved record; what is damaged counts as not said."""
-        values = data if isinstance(data, dict) else {}
-        system = values.get("system_id")
-        return cls(values.get("suspended") is True, system if type(system) is int and 1 <= system <= 255 else None)
 
 
 @dataclass(frozen=True)

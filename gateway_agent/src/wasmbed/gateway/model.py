@@ -61,6 +61,7 @@ class Wanted:
     image: str
     request: StartRequest
     key: str
+    allow_in_flight: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def placement_instances(placement: Placement) -> dict[str, Wanted]:
         if device.device_class == DeviceClass.GATEWAY:
             name = instance_id(placement, device)
             request = _request(name, placement, device)
-            instances[name] = Wanted(placement.image, request, request.key())
+            instances[name] = Wanted(placement.image, request, request.key(), placement.allow_in_flight)
     return instances
 
 
@@ -131,7 +132,13 @@ def _request(name: str, placement: Placement, device: PlacementDevice) -> StartR
         limits=Limits(limits.memory_bytes, limits.stack_bytes, limits.cpu_millis_per_call),
         grants=tuple(grant for grant in placement.grants if _usable(grant, device)),
         env=dict(placement.env),
+        rights=_rights(placement),
     )
+
+
+def _rights(placement: Placement) -> tuple[str, ...]:
+    """What the application may do with an autopilot, in the runtime's words."""
+    return () if placement.px4 is None else tuple(f"px4-{right}" for right in placement.px4.rights)
 
 
 def _usable(grant: str, device: PlacementDevice) -> bool:

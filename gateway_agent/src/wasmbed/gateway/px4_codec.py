@@ -14,6 +14,7 @@ from wasmbed.bridges.mavlink import (
 )
 from wasmbed.bridges.mavlink.mission_items import Frame
 from wasmbed.bridges.mavlink.modes import AUTOPILOT_ARDUPILOT
+from wasmbed.bridges.mavlink.offboard import check_setpoint
 from wasmbed.bridges.mavlink.vehicle_state import Landed
 from wasmbed.runtime import abi
 from wasmbed.runtime.abi import FlightMode, SetpointKind, Telemetry
@@ -95,6 +96,15 @@ def setpoint_of(data: bytes) -> Setpoint:
 
     Raises RecordError.
     """
+    setpoint = _setpoint(data)
+    try:
+        check_setpoint(setpoint)
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+    return setpoint
+
+
+def _setpoint(data: bytes) -> Setpoint:
     kind, *values = _unpack(abi.SETPOINT, data, "setpoint")
     x, y, z, vx, vy, vz, yaw, yaw_rate, latitude, longitude = (float(value) for value in values)
     turn, turn_rate = _set(yaw), _set(yaw_rate)
@@ -105,13 +115,9 @@ def setpoint_of(data: bytes) -> Setpoint:
         case SetpointKind.VELOCITY:
             return LocalSetpoint(velocity=_vector(vx, vy, vz, "velocity"), yaw=turn, yaw_rate=turn_rate)
         case SetpointKind.GLOBAL:
-            if not (abs(latitude) <= 90 and abs(longitude) <= 180 and math.isfinite(z)):
-                raise RecordError(f"{latitude}, {longitude} at {-z} m is not a place")
             return GlobalSetpoint(latitude, longitude, -z, turn)
         case SetpointKind.ATTITUDE:
             rotation = (x, y, z, vx)
-            if not all(map(math.isfinite, (*rotation, vy))):
-                raise RecordError("an attitude needs a quaternion and a thrust")
             length = math.hypot(*rotation)
             if not 0.99 <= length <= 1.01:
                 raise RecordError("the quaternion must have length 1")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from wasmbed.api import DeviceSlice, Gateway, Placement, PlacementDevice
 
+_SETTLED = (InstanceState.RUNNING, InstanceState.FAILED, InstanceState.SUSPENDED)
 _NOT_SEEN = Shown(InstanceState.PENDING, "", message="waiting for the runtime")
 
 
@@ -82,7 +83,7 @@ def _ready(devices: tuple[InstanceStatus, ...], generation: int) -> Condition:
 
 def settled(status: PlacementStatus) -> bool:
     """Whether every instance has come to Running or Failed, so that somebody waits for this status."""
-    return all(device.state in (InstanceState.RUNNING, InstanceState.FAILED) for device in status.devices)
+    return all(device.state in _SETTLED for device in status.devices)
 
 
 def slice_status(devices: DeviceSlice, *, now: str) -> DeviceSlice:
