@@ -107,7 +107,7 @@ class Px4Backend:
 
     async def open(self, instance: Instance) -> None:
         """A new instance owns nothing."""
-        self.owners.welcome(instance)
+        self.owners.opened(instance)
 
     async def close(self, instance: Instance, why: Ended) -> None:
         """End what an instance reads and owns. Returns at once: Hold goes on by itself."""
@@ -228,12 +228,14 @@ class Px4Backend:
         return Outcome(Status.OK if result.ok else Status.REJECTED)
 
     async def _end_offboard(self, owner: Owner, vehicle: Vehicle) -> Outcome:
+        owner.flies = False
         if vehicle.offboard is not None:
             vehicle.offboard.end("its owner ended it")
             vehicle.wake()
         if vehicle.state.mode != "offboard":
-            owner.flies = False
             return Outcome()
+        # Until the vehicle shows another mode, the loss of its owner must not leave it where it is.
+        owner.flies = True
         result = await Actions(vehicle).set_mode("hold")
         owner.flies = vehicle.state.mode == "offboard"
         self._done(owner, str(result))

@@ -64,6 +64,8 @@ class Owners:
         self._owners: dict[Ids, Owner] = {}
         # From whom a vehicle was taken: what they sent before they knew does not make them owners again.
         self._deposed: set[str] = set()
+        # Who lost it with the link to it, and has to be told when there is one again.
+        self._untold: set[str] = set()
 
     def __len__(self) -> int:
         """How many vehicles are owned."""
@@ -76,6 +78,12 @@ class Owners:
     def welcome(self, instance: Instance) -> None:
         """The instance asks anew, so it may own again."""
         self._deposed.discard(instance.name)
+
+    def opened(self, instance: Instance) -> None:
+        """An instance begins, or there is a link to it again."""
+        if instance.name in self._untold:
+            self._untold.discard(instance.name)
+            instance.post(EventType.OWNER, 0, bytes([OwnerLoss.LOST]))
 
     def own(self, instance: Instance, vehicle: Vehicle) -> Owner | None:
         """The instance as the vehicle's owner; None when another one is, or the vehicle was taken from this one."""
@@ -106,17 +114,24 @@ class Owners:
             self.depose(ids_of(vehicle), f"its owner {owner.application} {why}", None)
 
     def close(self, instance: Instance, why: Ended) -> None:
-        """An instance ends."""
-        self._deposed.discard(instance.name)
+        """An instance ends, or the link to it; what runs on under its name has to acquire again."""
+        lives = why in (Ended.TRAPPED, Ended.LINK_LOST)
         for ids, owner in list(self._owners.items()):
             if owner.instance.name != instance.name:
                 continue
             words = f"its owner {owner.application} {_ENDED[why]}"
             flew = owner.flies
             self.depose(ids, words, OwnerLoss.UPDATED if why is Ended.UPDATED else None)
+            if lives:
+                self._deposed.add(instance.name)
+            if why is Ended.LINK_LOST:
+                self._untold.add(instance.name)
             # One that is taken away for good leaves no orders behind, like a mission, that nobody answers for.
             if why is Ended.STOPPED and not flew and self.fleet is not None and self.fleet.vehicle(*ids).state.in_air:
                 self._flight.hold(ids, f"{words} in flight", owner.application)
+        if not lives:
+            self._deposed.discard(instance.name)
+            self._untold.discard(instance.name)
 
     def depose(self, ids: Ids, why: str, loss: OwnerLoss | None, *, hold: bool = True) -> None:
         """End an ownership: setpoints and orders stop now, Hold follows when the owner flew; `loss` is told to it."""
