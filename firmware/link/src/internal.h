@@ -39,8 +39,8 @@ size_t wb_smp_handle(struct wb_link *link, const uint8_t *message, size_t length
 /* Writes the heartbeat, or what the application part has to say. */
 size_t wb_smp_heartbeat(struct wb_link *link, uint8_t *out, size_t room, uint32_t now_ms);
 size_t wb_smp_note(struct wb_link *link, uint8_t *out, size_t room);
-/* Writes "text" or "text: name", cut to WB_MESSAGE_TEXT_MAX bytes. */
-void wb_put_why(struct wb_cbor_out *out, const char *text, size_t length, const struct wb_text *name);
+/* Writes "text" or "text: name", cut to WB_MESSAGE_TEXT_MAX bytes and to the room there is. */
+void wb_put_why(struct wb_cbor_out *out, const char *text, const struct wb_text *name);
 /* Forgets what belongs to one session. */
 void wb_smp_new_session(struct wb_link *link);
 

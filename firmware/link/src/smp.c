@@ -38,17 +38,20 @@ static void put_error(struct wb_cbor_out *out, enum wb_rc rc, const struct wb_wh
     wb_put_text(out, "rc");
     wb_put_uint(out, (uint32_t)rc);
     wb_put_text(out, "rsn");
-    wb_put_why(out, text, strlen(text), &why->name);
+    wb_put_why(out, text, &why->name);
 }
 
-void wb_put_why(struct wb_cbor_out *out, const char *text, size_t length, const struct wb_text *name) {
+void wb_put_why(struct wb_cbor_out *out, const char *text, const struct wb_text *name) {
     uint8_t joined[WB_MESSAGE_TEXT_MAX];
-    size_t used = length < sizeof joined ? length : sizeof joined;
+    const size_t left = (size_t)(out->end - out->at);
+    const size_t room = left < sizeof joined + 2 ? left - (left < 2 ? left : 2) : sizeof joined;
+    const size_t length = strlen(text);
+    size_t used = length < room ? length : room;
     memcpy(joined, text, used);
-    if (name->length != 0 && used + 2 < sizeof joined) {
+    if (name->length != 0 && used + 2 < room) {
         joined[used++] = ':';
         joined[used++] = ' ';
-        const size_t more = name->length < sizeof joined - used ? name->length : sizeof joined - used;
+        const size_t more = name->length < room - used ? name->length : room - used;
         memcpy(joined + used, name->data, more);
         used += more;
     }

@@ -19,7 +19,9 @@ enum {
     ID_CRASH = 10,
     ID_TIME = 11,
     ID_GATEWAY_KEY = 12,
-    ID_DEVICE_KEY = 13
+    ID_DEVICE_KEY = 13,
+    ID_PROVIDE = 14,
+    ID_SECRET = 15
 };
 
 static void put_pair(struct wb_cbor_out *out, uint32_t key, uint64_t value) {
@@ -186,9 +188,26 @@ static enum wb_rc modules(const struct wb_app *app, struct wb_cbor map, struct w
 
 /* ---- instances -------------------------------------------------------------------------------------------- */
 
+/* The texts in a map or array under this key, which may be missing; false when there is something else in it. */
+static bool texts(struct wb_cbor map, uint32_t key, enum wb_cbor_type type, struct wb_cbor *inside) {
+    struct wb_item item;
+    if (!wb_cbor_get(map, key, &item)) {
+        return true;
+    }
+    if (item.type != type) {
+        return false;
+    }
+    *inside = wb_cbor_enter(map, &item);
+    for (struct wb_cbor at = *inside; at.at < at.end;) {
+        if (!wb_cbor_next(&at, &item) || item.type != WB_CBOR_TEXT) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool wb_smp_read_start(const uint8_t *record, uint32_t record_bytes, struct wb_start *start) {
     struct wb_cbor map;
-    struct wb_item item;
     memset(start, 0, sizeof *start);
     if (!wb_cbor_map(record, record_bytes, &map) || !get_text(map, 0, &start->instance) ||
         start->instance.length == 0 || !wb_cbor_get_bytes(map, 1, WB_DIGEST_SIZE, &start->digest) ||
@@ -199,30 +218,25 @@ bool wb_smp_read_start(const uint8_t *record, uint32_t record_bytes, struct wb_s
     wb_cbor_get_u32(map, 6, &start->memory_bytes);
     wb_cbor_get_u32(map, 7, &start->stack_bytes);
     wb_cbor_get_u32(map, 8, &start->cpu_ms);
-    if (wb_cbor_get(map, 9, &item)) {
-        if (item.type != WB_CBOR_MAP) {
-            return false;
-        }
-        start->env = wb_cbor_enter(map, &item);
-        for (struct wb_cbor at = start->env; at.at < at.end;) {
-            if (!wb_cbor_next(&at, &item) || item.type != WB_CBOR_TEXT) {
-                return false;
-            }
-        }
+    wb_cbor_get_u32(map, 10, &start->rights);
+    wb_cbor_get_u32(map, 12, &start->cpu_share);
+    if (!texts(map, 9, WB_CBOR_MAP, &start->env) || !texts(map, 11, WB_CBOR_ARRAY, &start->routes)) {
+        return false;
     }
     start->record = record;
     start->record_bytes = record_bytes;
     return true;
 }
 
-/* {0: index} -> {0: count, 1: instance, 2: digest, 3: state, 4: reason, 5: message, 6: restarts, 7: key, 8: grants}. */
+/* {0: index} -> {0: count, 1: instance, 2: digest, 3: state, 4: reason, 6: restarts, 7: key, 8: grants, 9: memory,
+ * 10: CPU time in ms, 11: dropped events, 5: message}; the message is last, as long as there is room. */
 static enum wb_rc instances(const struct wb_app *app, struct wb_cbor map, struct wb_cbor_out *out) {
     struct wb_instance_row row;
     uint32_t index = 0;
     wb_cbor_get_u32(map, 0, &index);
     memset(&row, 0, sizeof row);
     const bool there = app->instance_row(app->context, index, &row);
-    wb_put_map(out, there ? 9 : 1);
+    wb_put_map(out, there ? 12 : 1);
     put_pair(out, 0, app->instance_count(app->context));
     if (there) {
         wb_put_uint(out, 1);
@@ -231,36 +245,56 @@ static enum wb_rc instances(const struct wb_app *app, struct wb_cbor map, struct
         wb_put_bytes(out, row.digest, WB_DIGEST_SIZE);
         put_pair(out, 3, row.state);
         put_pair(out, 4, row.reason);
-        wb_put_uint(out, 5);
-        const char *text = row.why.text != NULL ? row.why.text : "";
-        wb_put_why(out, text, strlen(text), &row.why.name);
         put_pair(out, 6, row.restarts);
         wb_put_uint(out, 7);
         wb_put_bytes(out, row.key, 32);
         put_pair(out, 8, row.grants);
+        put_pair(out, 9, row.memory_bytes);
+        put_pair(out, 10, row.cpu_ms);
+        put_pair(out, 11, row.dropped);
+        wb_put_uint(out, 5);
+        wb_put_why(out, row.why.text != NULL ? row.why.text : "", &row.why.name);
     }
     return WB_RC_OK;
 }
 
-/* {0: instance, 1: topic, 2: data, 3: number}: numbers rise in a session, so a repetition is not delivered twice. */
+/* {0: instance, 1: type, 2: source, 3: data, 4: number}: numbers rise in a session, so a repetition does nothing. */
 static enum wb_rc deliver(struct wb_link *link, struct wb_cbor map) {
     struct wb_text instance;
-    struct wb_text topic;
     struct wb_item data;
+    uint32_t type;
+    uint32_t source;
     uint32_t number;
-    if (!get_text(map, 0, &instance) || !get_text(map, 1, &topic) || !wb_cbor_get(map, 2, &data) ||
-        data.type != WB_CBOR_BYTES || !wb_cbor_get_u32(map, 3, &number)) {
+    if (!get_text(map, 0, &instance) || !wb_cbor_get_u32(map, 1, &type) || !wb_cbor_get_u32(map, 2, &source) ||
+        !wb_cbor_get(map, 3, &data) || data.type != WB_CBOR_BYTES || !wb_cbor_get_u32(map, 4, &number)) {
         return WB_RC_INVAL;
     }
     if (number <= link->last_delivery) {
         return WB_RC_OK;
     }
     const enum wb_rc rc =
-        link->app->deliver(link->app->context, instance, topic, data.data, (uint32_t)data.value);
+        link->app->deliver(link->app->context, instance, type, source, data.data, (uint32_t)data.value);
     if (rc == WB_RC_OK) {
         link->last_delivery = number;
     }
     return rc;
+}
+
+static enum wb_rc provide(const struct wb_app *app, struct wb_cbor map) {
+    uint32_t available;
+    return wb_cbor_get_u32(map, 0, &available) ? app->provide(app->context, available) : WB_RC_INVAL;
+}
+
+/* {0: application, 1: key, 2: first number}. */
+static enum wb_rc secret(const struct wb_app *app, struct wb_cbor map) {
+    struct wb_text application;
+    const uint8_t *key;
+    uint64_t sequence;
+    if (!get_text(map, 0, &application) || !wb_cbor_get_bytes(map, 1, 32, &key) ||
+        !wb_cbor_get_u64(map, 2, &sequence)) {
+        return WB_RC_INVAL;
+    }
+    return app->secret(app->context, application, key, sequence);
 }
 
 static enum wb_rc sensor(const struct wb_app *app, struct wb_cbor map) {
@@ -352,6 +386,12 @@ static enum wb_rc write_request(struct wb_link *link, uint8_t id, struct wb_cbor
     case ID_DELIVER:
         NEEDS(deliver)
         return empty(out, deliver(link, map));
+    case ID_PROVIDE:
+        NEEDS(provide)
+        return empty(out, provide(app, map));
+    case ID_SECRET:
+        NEEDS(secret)
+        return empty(out, secret(app, map));
     case ID_SENSOR:
         NEEDS(sensor)
         return empty(out, sensor(app, map));
@@ -394,7 +434,6 @@ enum wb_rc wb_group_wasmbed(struct wb_link *link, const struct wb_smp_header *he
 }
 
 void wb_wasmbed_answer(struct wb_link *link, const struct wb_smp_header *header, struct wb_cbor map, uint32_t now_ms) {
-    struct wb_item item;
     uint32_t value;
     uint64_t unix_us;
     if (header->id == ID_HEARTBEAT) {
@@ -413,15 +452,7 @@ void wb_wasmbed_answer(struct wb_link *link, const struct wb_smp_header *header,
             link->clock_error_us = trip_us / 2 + 1000;
             link->flags |= LINK_CLOCK;
         }
-    } else if (header->id == WB_NOTE_CALL && link->app->answer != NULL && wb_cbor_get_u32(map, 0, &value)) {
-        int32_t result = 0;
-        if (wb_cbor_get(map, 1, &item) && item.value <= INT32_MAX) {
-            result = item.type == WB_CBOR_NINT ? -1 - (int32_t)item.value : (int32_t)item.value;
-        }
-        if (!wb_cbor_get(map, 2, &item) || item.type != WB_CBOR_BYTES) {
-            item.data = NULL;
-            item.value = 0;
-        }
-        link->app->answer(link->app->context, value, result, item.data, (uint32_t)item.value);
+    } else if (header->id == WB_NOTE_REQUEST && link->app->accepted != NULL && wb_cbor_get_u32(map, 0, &value)) {
+        link->app->accepted(link->app->context, value);
     }
 }
