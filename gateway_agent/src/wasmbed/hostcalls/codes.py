@@ -1,13 +1,12 @@
-"""Numbers of application ABI 1 as the peers of a runtime use them: status codes and event types (docs/abi.md)."""
+"""What a host call came to (docs/abi.md)."""
 
 from __future__ import annotations
 
-import struct
 from enum import IntEnum
 
 
 class Status(IntEnum):
-    """What a host call came to; 0 or a negative code, named as in the SDK's header without WB_E."""
+    """0 or an error code of application ABI 1, as in `runtime.abi.Code`."""
 
     OK = 0
     DENIED = -1
@@ -21,33 +20,3 @@ class Status(IntEnum):
     REJECTED = -71
     RATE = -75
     TOOBIG = -90
-
-
-class EventType(IntEnum):
-    """Types of events that come from outside the runtime."""
-
-    TELEMETRY = 3
-    SENSOR = 4
-    ROS2 = 5
-    RESULT = 6
-    SECURE = 7
-    LINK = 8
-    OWNER = 9
-
-
-class Ros2Kind(IntEnum):
-    """What an event ROS2 is about."""
-
-    MESSAGE = 1
-    REPLY = 2
-    FAILURE = 3
-    REQUEST = 4
-    ACCEPTED = 5
-    REJECTED = 6
-    FEEDBACK = 7
-    RESULT = 8
-    GOAL = 9
-    CANCEL = 10
-
-
-ROS2_HEADER = struct.Struct("<B3xiqq")  # kind, status, token, time in nanoseconds since 1970
