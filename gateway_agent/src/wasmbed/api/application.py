@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from wasmbed.api.fields import Fields
 
 
+PX4_RIGHTS = ("command", "offboard", "mission")
+"""Rights of an application that names none."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Devices of one type, all of them or those that a selector chooses."""
@@ -25,19 +29,28 @@ class Target:
 
 @dataclass(frozen=True)
 class Ros2:
-    """``spec.communication.ros2``."""
+    """``spec.communication.ros2``; `routes` has topics, services and actions as they are written (docs/ros2.md)."""
 
     enabled: bool = False
     domain_id: int | None = None
+    routes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_fields(cls, communication: Fields) -> Ros2:
+        """Read the section."""
+        fields, section = communication.child_or_empty("ros2"), communication.mapping("ros2")
+        routes = {key: section[key] for key in ("topics", "services", "actions") if section.get(key)}
+        return cls(fields.flag("enabled"), fields.optional_integer("domainId"), routes)
 
 
 @dataclass(frozen=True)
 class Px4:
-    """``spec.communication.px4``."""
+    """``spec.communication.px4``; `rights` are what the application may do beyond reading."""
 
     enabled: bool = False
     system_id: int | None = None
     component_id: int | None = None
+    rights: tuple[str, ...] = PX4_RIGHTS
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,7 @@ class WasmApplication:
     max_cpu_millis_per_call: int | None = None
     ros2: Ros2 = Ros2()
     px4: Px4 = Px4()
+    allow_in_flight: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     status: ApplicationStatus = ApplicationStatus()
 
@@ -161,7 +175,7 @@ class WasmApplication:
         memory = spec.child_or_empty("resources").child_or_empty("limits").quantity("memory")
         config = spec.child_or_empty("runtime").child_or_empty("config")
         communication = spec.child_or_empty("communication")
-        ros2, px4 = communication.child_or_empty("ros2"), communication.child_or_empty("px4")
+        px4 = communication.child_or_empty("px4")
         return cls(
             metadata=metadata,
             wasm_image=spec.text("wasmImage"),
@@ -173,8 +187,14 @@ class WasmApplication:
             max_memory=config.optional_integer("maxMemory"),
             max_stack=config.optional_integer("maxStack"),
             max_cpu_millis_per_call=config.optional_integer("maxCpuMillisPerCall"),
-            ros2=Ros2(ros2.flag("enabled"), ros2.optional_integer("domainId")),
-            px4=Px4(px4.flag("enabled"), px4.optional_integer("systemId"), px4.optional_integer("componentId")),
+            ros2=Ros2.from_fields(communication),
+            px4=Px4(
+                px4.flag("enabled"),
+                px4.optional_integer("systemId"),
+                px4.optional_integer("componentId"),
+                px4.texts("rights") if px4.has("rights") else PX4_RIGHTS,
+            ),
+            allow_in_flight=spec.flag("allowInFlight"),
             env={item.text("name"): item.text("value") for item in spec.children("env")},
             status=ApplicationStatus.from_fields(fields.child_or_empty("status")),
         )
