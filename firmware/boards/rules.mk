@@ -6,7 +6,7 @@ BOARD_PROGRAMS := exerciser
 PROGRAM_exerciser := tests/board/exerciser.c
 PROGRAM_FLAGS_exerciser := -DFLASH_FAULTS
 
-BOARD_CFLAGS := $(CFLAGS) -Os -Wstack-usage=512 -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Iinclude -Idrivers
+BOARD_CFLAGS := $(CFLAGS) -Os -Wstack-usage=512 -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Iinclude -Idrivers -Ilink/include
 BOARD_KIND_stm32 := m4
 BOARD_KIND_hifive1 := rv32
 BOARD_FLAGS_stm32 := $(M4_FLAGS) -DBOARD_STM32
@@ -20,7 +20,7 @@ BOARD_SOURCES_stm32 := $(filter-out %/boot.S %/flash_part.c,$(wildcard boards/st
 BOARD_SOURCES_hifive1 := $(filter-out %/boot.S %/flash_part.c,$(wildcard boards/hifive1/*.[cS])) $(BOARD_COMMON)
 BOARD_QEMU_stm32 := drivers/flash_semihost.c drivers/semihost_arm.c
 BOARD_QEMU_hifive1 := drivers/flash_semihost.c
-BOARD_HEADERS = $(wildcard include/*.h drivers/*.h boards/*/*.h app/*.h wasm/include/*.h boards/*/*.ld) boards/rules.mk
+BOARD_HEADERS = $(wildcard include/*.h link/include/*.h drivers/*.h boards/*/*.h app/*.h wasm/include/*.h boards/*/*.ld) boards/rules.mk
 
 # $(call board_program,board,program)
 define board_program
@@ -49,3 +49,8 @@ $(foreach board,$(BOARDS),$(foreach program,$(BOARD_PROGRAMS),$(eval $(call boar
 .PHONY: boards
 boards: $(foreach board,$(BOARDS),$(BOARD_PROGRAMS:%=$(BUILD)/$(board)/%.flash))
 .SECONDARY:
+
+# RAM and flash of every image, as rows of the table in boards/README.md.
+.PHONY: boards-sizes
+boards-sizes: boards
+	@$(PYTHON) tools/sizes.py $(foreach board,$(BOARDS),$(BOARD_PROGRAMS:%=$(BUILD)/$(board)/%.elf))

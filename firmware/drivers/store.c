@@ -11,14 +11,16 @@ struct sector_header {
     uint32_t magic, generation, crc;
 };
 struct record_header {
-    uint8_t type, length;
-    uint16_t check; /* complement of both: a torn header is not taken for a length */
+    uint8_t type, check; /* a torn header is not taken for a length */
+    uint16_t length;
 };
 #define RECORD_CRC_BYTES 4u
 
 static uint32_t sector;   /* offset of the one in use */
 static uint32_t end;      /* where the next record goes, from the sector's start */
 static bool torn;         /* what follows `end` is not erased */
+
+static uint8_t check_of(uint32_t type, uint32_t length) { return (uint8_t) ~(type ^ length ^ length >> 8); }
 
 static const struct sector_header *header_of(uint32_t offset) { return (const void *)flash_at(offset); }
 
@@ -35,7 +37,7 @@ static uint32_t record_bytes(uint32_t length) {
 static const struct record_header *record_at(uint32_t at) {
     const struct record_header *record = (const void *)flash_at(sector + at);
     if (at + sizeof *record > FLASH_STORE_BYTES ||
-        record->check != (uint16_t) ~(record->type | (uint32_t)record->length << 8) || record->length > STORE_MAX ||
+        record->check != check_of(record->type, record->length) || record->length > STORE_MAX ||
         at + record_bytes(record->length) > FLASH_STORE_BYTES) {
         return NULL;
     }
@@ -81,7 +83,7 @@ const uint8_t *store_get(enum store_type type, uint32_t *length) {
 
 /* Writes one record at `*at` of a sector; its check is the last thing written. */
 static bool write_record(uint32_t to, uint32_t *at, uint8_t type, const uint8_t *data, uint32_t length) {
-    const struct record_header header = {type, (uint8_t)length, (uint16_t) ~(type | length << 8)};
+    const struct record_header header = {type, check_of(type, length), (uint16_t)length};
     const uint32_t crc = crc32(crc32(0, &header, sizeof header), data, length);
     const uint32_t body = to + *at + (uint32_t)sizeof header;
     if (flash_program(to + *at, (const uint8_t *)&header, sizeof header) != FLASH_OK ||

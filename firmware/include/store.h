@@ -1,7 +1,8 @@
 /* A few small records that survive a power cut at any moment: in two flash sectors that take turns, a record is
  * appended; a full sector is copied, last versions only, to the other one, whose header is written last.
  * Format of a sector: {u32 magic, u32 generation, u32 CRC-32 of the generation}, then records
- * {u8 type, u8 length, u16 complement of both, data, u32 CRC-32 of all before} padded with 0xff to 4 bytes. */
+ * {u8 type, u8 check, u16 length, data, u32 CRC-32 of all before} padded with 0xff to 4 bytes; check is the complement of the
+ * other three bytes under exclusive or. */
 #ifndef STORE_H
 #define STORE_H
 
@@ -9,14 +10,17 @@
 #include <stdint.h>
 
 #define STORE_MAGIC 0x54534257u /* "WBST" */
-#define STORE_MAX 128u
+#define STORE_MAX 1100u
 
 enum store_type {
-    STORE_SEED = 1,    /* 32 bytes: of the random generator, for the next start */
-    STORE_KEYS = 2,    /* rotated keys, in place of the provisioned ones */
-    STORE_MODULES = 3, /* which module is in which slot, and whether it runs */
-    STORE_BOOT = 4,    /* the loader's */
-    STORE_TYPES = 8
+    STORE_SEED_0 = 1,   /* WB_SEED_RECORD_BYTES: of the random generator, advanced at every start */
+    STORE_SEED_1 = 2,
+    STORE_IDENTITY = 3, /* struct wb_identity with rotated keys, in place of the provisioned one */
+    STORE_MODULES = 4,  /* which module is in which slot */
+    STORE_START_0 = 5,  /* start requests of the instances that shall run */
+    STORE_START_1 = 6,
+    STORE_BOOT = 7,     /* the loader's */
+    STORE_TYPES
 };
 
 /* Finds the sector in use; false when there is none: the flash was never provisioned. */

@@ -6,12 +6,6 @@
 #define CORE_HZ 168000000u
 #define APB2_HZ 84000000u
 #define BAUD 115200u
-/* QEMU runs its general-purpose timers at 1 GHz whatever the clock tree says. */
-#ifdef BOARD_PART
-#define TIM2_HZ 84000000u
-#else
-#define TIM2_HZ 1000000000u
-#endif
 /* Turns of any wait for the hardware: about 100 ms at 168 MHz. */
 #define WAIT_TURNS 4000000u
 
@@ -24,7 +18,6 @@ void uart_interrupt(void);
 int uart_waiting(void);
 void timer_init(void);
 void timer_tick(void);
-void timer_wake(void);
 void mpu_init(void);
 #ifdef BOARD_PART
 /* For the flash controller: stores to the flash start an operation. */

@@ -19,6 +19,7 @@ struct cortex_m4_scb {
 };
 #define SCB ((struct cortex_m4_scb *)0xe000ed00u)
 #define SCB_ICSR_PENDSTSET (1u << 26)
+#define SCB_ICSR_PENDSTCLR (1u << 25)
 #define SCB_AIRCR_VECTKEY (0x5fau << 16)
 #define SCB_AIRCR_SYSRESETREQ (1u << 2)
 #define SCB_CCR_UNALIGN_TRP (1u << 3)

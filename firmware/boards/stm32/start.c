@@ -5,7 +5,6 @@
 #include "board.h"
 #include "cortex_m4.h"
 #include "hal.h"
-#include "stm32_tim.h"
 #include "stm32_usart.h"
 
 extern uint32_t data_start, data_end, data_load, bss_start, bss_end, exception_stack_top, main_stack_top, main_stack_bottom;
@@ -64,9 +63,7 @@ __attribute__((section(".vectors"), used)) static const void *const vectors[EXCE
     [1] = reset,
     [2 ... 14] = fault_entry,
     [15] = timer_tick,
-    [16 ... EXCEPTIONS + TIM2_IRQ - 1] = fault_entry,
-    [EXCEPTIONS + TIM2_IRQ] = timer_wake,
-    [EXCEPTIONS + TIM2_IRQ + 1 ... EXCEPTIONS + USART1_IRQ - 1] = fault_entry,
+    [16 ... EXCEPTIONS + USART1_IRQ - 1] = fault_entry,
     [EXCEPTIONS + USART1_IRQ] = uart_interrupt,
     [EXCEPTIONS + USART1_IRQ + 1 ... EXCEPTIONS + INTERRUPTS - 1] = fault_entry,
 };

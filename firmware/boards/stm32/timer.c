@@ -1,34 +1,58 @@
-/* Time is SysTick's, ten interrupts a second; TIM2 wakes the main loop earlier when it asks. */
+/* Time is SysTick's: twenty interrupts a second, one more where the main loop asks to be woken earlier. */
 #include "board.h"
 #include "cortex_m4.h"
 #include "hal.h"
-#include "stm32_tim.h"
 #include "supervise.h"
 
+#define CYCLES_PER_US (CORE_HZ / 1000000u)
 #define TICK_US 50000u
-#define TICK_CYCLES (CORE_HZ / 1000000u * TICK_US)
+#define TICK_CYCLES (CYCLES_PER_US * TICK_US)
 _Static_assert(TICK_CYCLES <= 0x1000000u, "SysTick has 24 bits");
+/* Shortest period, so that an interrupt does not follow on the heels of its own setting. */
+#define LEAST_CYCLES (CYCLES_PER_US * 20u)
 
-static volatile uint64_t ticked_us;
+static uint64_t base;   /* cycles until the period in hand began */
+static uint32_t period; /* its length in cycles */
+
+/* Cycles since the start; interrupts are off. */
+static uint64_t cycles(void) {
+    uint32_t gone = period - STK->VAL;
+    if ((SCB->ICSR & SCB_ICSR_PENDSTSET) != 0) {
+        /* The counter began again and its interrupt waits. */
+        const uint32_t value = STK->VAL;
+        gone = period + (value == 0 ? 0 : period - value);
+    }
+    return base + gone;
+}
+
+/* Begins a new period; the few cycles between reading and writing the counter are lost, 0.1 us each time. */
+static void begin(uint32_t length) {
+    base = cycles();
+    STK->LOAD = length - 1;
+    STK->VAL = 0;
+    SCB->ICSR = SCB_ICSR_PENDSTCLR;
+    period = length;
+}
 
 void timer_init(void) {
+    period = TICK_CYCLES;
     STK->LOAD = TICK_CYCLES - 1;
     STK->VAL = 0;
     STK->CTRL = STK_CTRL_ENABLE | STK_CTRL_TICKINT | STK_CTRL_CLKSOURCE;
-    TIM2->PSC = TIM2_HZ / 1000000u - 1;
-    NVIC_ISER[TIM2_IRQ / 32] = 1u << (TIM2_IRQ % 32);
 }
 
+/* Takes the frame of what was interrupted along. */
 __attribute__((naked)) void timer_tick(void) {
-    __asm__ volatile("mov r0, lr\n"
-                     "mrs r1, psp\n"
+    __asm__ volatile("mrs r0, psp\n"
                      "b timer_ticked");
 }
 
-__attribute__((used)) void timer_ticked(uint32_t exception_return, const uint32_t *frame);
-void timer_ticked(uint32_t exception_return, const uint32_t *frame) {
-    (void)exception_return;
-    ticked_us += TICK_US;
+__attribute__((used)) void timer_ticked(const uint32_t *frame);
+void timer_ticked(const uint32_t *frame) {
+    base += period;
+    if (period != TICK_CYCLES) {
+        begin(TICK_CYCLES);
+    }
     if (!supervise_overdue()) {
         watchdog_feed();
         return;
@@ -37,41 +61,21 @@ void timer_ticked(uint32_t exception_return, const uint32_t *frame) {
     crash_now(CRASH_SUPERVISION, &registers);
 }
 
-void timer_wake(void) {
-    TIM2->SR = 0;
-    TIM2->DIER = 0;
-    TIM2->CR1 = 0;
-    TIM2->ARR = 0;
-}
-
 uint64_t hal_now_us(void) {
     const uint32_t state = hal_interrupts_off();
-    uint64_t base = ticked_us;
-    uint32_t cycles = TICK_CYCLES - STK->VAL;
-    if ((SCB->ICSR & SCB_ICSR_PENDSTSET) != 0) {
-        /* The counter began again and its interrupt waits. */
-        const uint32_t value = STK->VAL;
-        cycles = value == 0 ? 0 : TICK_CYCLES - value;
-        base += TICK_US;
-    }
+    const uint64_t now = cycles();
     hal_interrupts_restore(state);
-    return base + cycles / (CORE_HZ / 1000000u);
+    return now / CYCLES_PER_US;
 }
 
 void hal_idle(uint64_t until_us) {
-    const uint64_t now = hal_now_us();
-    if (until_us <= now) {
-        return;
-    }
-    const uint64_t left = until_us - now;
     const uint32_t state = hal_interrupts_off();
-    if (!uart_waiting()) {
-        if (left < TICK_US) {
-            TIM2->ARR = (uint32_t)left;
-            TIM2->EGR = TIM_EGR_UG;
-            TIM2->SR = 0;
-            TIM2->DIER = TIM_DIER_UIE;
-            TIM2->CR1 = TIM_CR1_CEN | TIM_CR1_OPM;
+    const uint64_t now = cycles();
+    const uint64_t until = until_us * CYCLES_PER_US;
+    if (until > now && !uart_waiting()) {
+        if (until < base + period) {
+            const uint32_t left = (uint32_t)(until - now);
+            begin(left < LEAST_CYCLES ? LEAST_CYCLES : left);
         }
         __asm__ volatile("dsb\nwfi" ::: "memory");
     }

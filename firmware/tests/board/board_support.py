@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
 import subprocess
-import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 FIRMWARE = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("WASMBED_FIRMWARE_BUILD", FIRMWARE.parent / "build" / "firmware"))
 BOARDS = ("stm32", "hifive1")
-FLASH_BYTES = 1 << 20
-FLASH_BASE = {"stm32": 0x08000000, "hifive1": 0x20400000}
+CLASS = {"stm32": "mcu", "hifive1": "riscv"}
 MACHINE = {
     "stm32": ("qemu-system-arm", "-M", "netduinoplus2"),
     "hifive1": ("qemu-system-riscv32", "-M", "sifive_e"),
@@ -28,12 +26,11 @@ POWER_CUT = 42
 class Board:
     """A running board. `with` ends QEMU; `lines` and `command` speak to the exerciser."""
 
-    def __init__(self, board: str, flash: Path, *, icount: int | None = 4, strace: bool = False) -> None:
+    def __init__(self, board: str, flash: Path, *, icount: str = "shift=4") -> None:
         self.board = board
         self.flash = flash
         self._socket_path = flash.with_suffix(".sock")
         self._socket_path.unlink(missing_ok=True)
-        options = ["-icount", f"shift={icount}"] if icount is not None else []
         self.process = subprocess.Popen(
             [
                 *MACHINE[board],
@@ -42,7 +39,7 @@ class Board:
                 *("-kernel", str(flash)),
                 *("-semihosting-config", f"enable=on,target=native,arg={flash.name}"),
                 *("-qmp", f"unix:{flash.with_suffix('.qmp')},server=on,wait=off"),
-                *options,
+                *("-icount", icount),
             ],
             cwd=flash.parent,
             stdin=subprocess.DEVNULL,
@@ -115,8 +112,6 @@ class Board:
 
     def qmp(self, command: str) -> None:
         """One command of the QEMU host."""
-        import json
-
         link = self._connect(self.flash.with_suffix(".qmp"))
         with link, link.makefile("rw") as stream:
             stream.readline()

@@ -3,7 +3,7 @@
  *   t / i      the time in us / the time that 2,000,000 instructions take
  *   s / u      stack use / statistics of the serial port
  *   z US       sleeps; how long it took
- *   f KIND     a fault: undefined, null, store, stack, execute, loader, guard, divide, panic, stuck
+ *   f KIND     a fault: undefined, null, store, stack, execute, loader, nowhere, divide, panic, stuck
  *   c / C      the crash record / clears it
  *   r          reset on request
  *   F E OFF | F P OFF HEX | F R OFF N    erase, program, read flash;  F X N W: power cut at operation N; F N: operations
@@ -126,7 +126,7 @@ static __attribute__((noinline)) uint32_t deeper(volatile uint32_t *outer, uint3
     return deeper(frame, level + 1) + frame[level & 7];
 }
 
-static void fault(const char *kind) {
+static __attribute__((noipa)) void fault(const char *kind) {
     volatile uint32_t zero = 0;
     if (strcmp(kind, "undefined") == 0) {
 #if defined(__arm__)
@@ -145,8 +145,8 @@ static void fault(const char *kind) {
         ((void (*)(void))((uintptr_t)line | 1))();
     } else if (strcmp(kind, "loader") == 0) {
         (void)*(volatile uint32_t *)(uintptr_t)(FLASH_BASE + FLASH_BOOT + zero);
-    } else if (strcmp(kind, "misaligned") == 0) {
-        (void)*(volatile uint32_t *)(uintptr_t)(0x60000001u + zero);
+    } else if (strcmp(kind, "nowhere") == 0) {
+        (void)*(volatile uint32_t *)(uintptr_t)(0x60000000u + zero);
     } else if (strcmp(kind, "divide") == 0) {
         volatile uint32_t one = 1;
         one = one / zero;
@@ -196,10 +196,12 @@ static void flash_command(void) {
         while (line[at] == ' ') {
             at++;
         }
+#ifdef FLASH_FAULTS
         flash_cut_at(offset, (enum flash_cut)line[at]);
         put("ok");
     } else {
         field("operations=", flash_operations());
+#endif
     }
     put("\n");
 }
@@ -285,10 +287,15 @@ static void one_command(void) {
         store_command();
         break;
     case 'p': {
-        const struct provision *who = provision_get();
-        put(who == NULL ? "nobody" : who->name);
-        put(" of ");
-        put(who == NULL ? "nobody" : who->gateway);
+        const struct wb_identity *who = provision_identity();
+        char name[2 * WB_ID_MAX + 2] = "nobody";
+        if (who != NULL) {
+            memcpy(name, who->device_id, who->device_id_bytes);
+            name[who->device_id_bytes] = ' ';
+            memcpy(name + who->device_id_bytes + 1, who->gateway_id, who->gateway_id_bytes);
+            name[who->device_id_bytes + 1u + who->gateway_id_bytes] = '\0';
+        }
+        put(name);
         put("\n");
         break;
     }

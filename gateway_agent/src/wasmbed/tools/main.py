@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import wasmbed
-from wasmbed.tools import binary, interpreter, pack
+from wasmbed.tools import binary, flash_file, interpreter, pack, provision
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--fuel", type=int, default=100_000_000, help="for each call, in bytes of translated code")
     two.add_argument("--board", choices=[board.name for board in pack.BOARDS], help="with this board's limits")
     two.set_defaults(action=_run)
+    provision.add_parser(commands)
     return top
 
 
@@ -68,7 +69,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         code: int = arguments.action(arguments)
-    except (binary.ModuleError, interpreter.InterpreterError, OSError) as error:
+    except (binary.ModuleError, interpreter.InterpreterError, flash_file.FlashError, OSError) as error:
         print(f"wasmbed: {error}", file=sys.stderr)
         code = 1
     sys.exit(code)
