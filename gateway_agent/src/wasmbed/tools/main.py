@@ -11,7 +11,7 @@ from wasmbed.api.fields import ApiObjectError
 from wasmbed.api.quantity import quantity_bytes
 from wasmbed.runtime import Limits
 from wasmbed.runtime.profiles import CLASSES
-from wasmbed.tools import binary, check, interpreter, pack
+from wasmbed.tools import binary, check, flash_file, interpreter, pack, provision
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -114,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--board", choices=[board.name for board in pack.BOARDS], help="with this board's limits")
     two.set_defaults(action=_run)
     _add_check(commands)
+    provision.add_parser(commands)
     return top
 
 
@@ -122,7 +123,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         code: int = arguments.action(arguments)
-    except (binary.ModuleError, interpreter.InterpreterError, OSError) as error:
+    except (binary.ModuleError, interpreter.InterpreterError, flash_file.FlashError, OSError) as error:
         print(f"wasmbed: {error}", file=sys.stderr)
         code = 1
     sys.exit(code)
