@@ -16,7 +16,7 @@ from wasmbed.link import messages
 from wasmbed.link.channel import ChannelClosed
 from wasmbed.link.messages import MessageError, Welcome
 from wasmbed.runtime import InstanceStatus, LogEvent, ProtocolError, StateEvent
-from wasmbed.runtime.protocol import event_from_wire
+from wasmbed.runtime.reports import event_from_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
