@@ -11,11 +11,16 @@ from wasmbed.bridges.mavlink import Fleet, Hub, KeyStoreError
 from wasmbed.gateway.flight import Flight
 from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.flight_metrics import FlightCollector
+from wasmbed.gateway.flight_model import claims_of
 from wasmbed.gateway.px4_backend import Px4Backend
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prometheus_client import CollectorRegistry
 
+    from wasmbed.api import Placement
+    from wasmbed.gateway.flight_model import Claim
     from wasmbed.gateway.state import Store
     from wasmbed.service import Health
 
@@ -47,6 +52,14 @@ class FlightService:
     def fleet(self) -> Fleet | None:
         """The vehicles, while the bridge runs."""
         return self._fleet
+
+    def set_placements(self, placements: Iterable[Placement]) -> None:
+        """Take all Placements: what applications may do with which vehicle."""
+        claims: dict[tuple[str, str], Claim] = {}
+        for placement in sorted(placements, key=lambda item: item.metadata.name, reverse=True):
+            # As with instances, the first by name counts.
+            claims.update(claims_of(placement))
+        self.flight.set_claims(claims)
 
     async def restore(self) -> None:
         """Take what was saved; before the API's word is taken."""

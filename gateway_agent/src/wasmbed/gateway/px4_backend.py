@@ -18,7 +18,7 @@ from wasmbed.bridges.mavlink.parameters import ParameterOutcome
 from wasmbed.gateway.px4_codec import RecordError, command_of, plan_of, setpoint_of
 from wasmbed.gateway.px4_owners import Owner, Owners, ids_of
 from wasmbed.gateway.px4_telemetry import WATCH_INTERVAL_S, TelemetryFeeds
-from wasmbed.hostcalls import BadCallError, Outcome, Status
+from wasmbed.hostcalls import BadCallError, Ended, Outcome, Status
 from wasmbed.runtime import abi
 from wasmbed.runtime.abi import EventType, OwnerLoss, Telemetry
 
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from wasmbed.bridges.mavlink.offboard import Setpoint
     from wasmbed.bridges.mavlink.parameters import ParameterResult
     from wasmbed.gateway.flight import Flight
-    from wasmbed.hostcalls import Ended, HostCall, Instance, Outlet
+    from wasmbed.hostcalls import HostCall, Instance, Outlet
     from wasmbed.runtime import Sensor
 
 _log = logging.getLogger(__name__)
 
 _COMMAND_S: Final = 60.0
 _FLOAT_TYPES = frozenset({9, 10})
+
+
+_RELEASED = {"stopped": Ended.STOPPED, "failed": Ended.TRAPPED, "updated": Ended.UPDATED}
 
 
 class Px4Backend:
@@ -137,7 +140,12 @@ class Px4Backend:
         return Outcome()
 
     def _release(self, call: HostCall, vehicle: Vehicle) -> Outcome:
-        self.owners.release(call.instance, vehicle, "released it")
+        ended = _RELEASED.get(call.args[0]) if call.args and isinstance(call.args[0], str) else None
+        if ended is None:
+            self.owners.release(call.instance, vehicle)
+        else:
+            # The runtime's word of how the instance ends; the agent hears of it in its own time.
+            self.owners.close(call.instance, ended)
         return Outcome()
 
     # Reading

@@ -107,11 +107,11 @@ class Owners:
         rights = claim.rights if claim is not None else {right.removeprefix("px4-") for right in instance.spec.rights}
         return frozenset({Grant.TELEMETRY, *(Grant(right) for right in rights if right in set(Grant))})
 
-    def release(self, instance: Instance, vehicle: Vehicle, why: str) -> None:
+    def release(self, instance: Instance, vehicle: Vehicle) -> None:
         """Its owner gives a vehicle back."""
         owner = self._owners.get(ids_of(vehicle))
         if owner is not None and owner.instance.name == instance.name:
-            self.depose(ids_of(vehicle), f"its owner {owner.application} {why}", None)
+            self.depose(ids_of(vehicle), f"its owner {owner.application} released it", None)
 
     def close(self, instance: Instance, why: Ended) -> None:
         """An instance ends, or the link to it; what runs on under its name has to acquire again."""
