@@ -27,6 +27,7 @@ from wasmbed.gateway.artifacts import Artifacts
 from wasmbed.gateway.blobs import Blobs
 from wasmbed.gateway.fleet import Fleet
 from wasmbed.gateway.flight_service import FlightService
+from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.lease import renew_lease
 from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
@@ -80,6 +81,9 @@ class Agent:
         self._placements.on_placements.append(self._vehicles.set_placements)
         flight = self._vehicles.flight
         flight.on_gates.append(lambda: self._fleet.set_gates(flight.gates))
+        self.hosts = HostCalls(config, self.metrics.registry)
+        self._placements.on_wanted.append(self.hosts.set_wanted)
+        self.hosts.register(self._vehicles.backend)
         link = config.link
         self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link))
         if self._sessions is not None:
@@ -128,6 +132,7 @@ class Agent:
             tasks.create_task(self._vehicles.run_saver())
             tasks.create_task(self._vehicles.run())
             tasks.create_task(self._watch_health())
+            tasks.create_task(self.hosts.run())
             await self._slices.restore()
             for informer in self._informers:
                 tasks.create_task(informer.run())
@@ -140,7 +145,10 @@ class Agent:
             # Only now is it known which instances of the runtime are wanted.
             tasks.create_task(self._fleet.own.run())
             tasks.create_task(
-                keep_runtime(config.runtime_socket, self._fleet.own, self._logs, self.metrics, self._on_runtime)
+                keep_runtime(
+                    *(config.runtime_socket, self._fleet.own, self.hosts),
+                    *(self._logs, self.metrics, self._on_runtime),
+                )
             )
             if self._sessions is not None:
                 tasks.create_task(self._sessions.run())
