@@ -46,7 +46,7 @@ ENTRIES: Final = {
 }
 # One of these must be there.
 RUN_ENTRIES: Final = (INIT, EVENT, WASI_START)
-EXPORTS: Final = (MEMORY_EXPORT, *ENTRIES, "wasmbed_start", "wasmbed_tick")
+EXPORTS: Final = (MEMORY_EXPORT, *ENTRIES)
 
 
 class Code(IntEnum):
@@ -190,13 +190,6 @@ SAMPLE: Final = Struct("<qHHHHII")
 COMMAND_RESULT: Final = Struct("<BB")
 PARAMETER_RESULT: Final = Struct("<B3xd")
 
-START: Final = "wasmbed_start"
-TICK: Final = "wasmbed_tick"
-ENTRY_TYPE: Final = FunctionType((), ("i32",))
-TICK_MS: Final = 1_000
-SLEEP_MIN_MS: Final = 10
-SLEEP_MAX_MS: Final = 60_000
-
 # Bounds that the SDK header names. Bytes unless the name says otherwise.
 LOG_MAX: Final = 4096
 RANDOM_MAX: Final = 256
@@ -223,10 +216,13 @@ INTERVAL_MAX_MS: Final = 86_400_000
 # Queues of one instance.
 QUEUE_EVENTS: Final = 256
 QUEUE_BYTES: Final = 1 << 20
+SMALL_QUEUE_EVENTS: Final = 8
+SMALL_QUEUE_BYTES: Final = 512
 SOURCE_EVENTS: Final = 32
 SECURE_EVENTS: Final = 16
 TOKENS: Final = 64
 REQUESTS: Final = 256
+REQUEST_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -265,8 +261,6 @@ FUNCTIONS: Final = {
         _function(SYS, "send", "p i32 p i32", rate_per_s=2_000),
         _function(SYS, "event_read", "i32 p i32"),
         _function(SYS, "dropped", ""),
-        _function(SYS, "recv", "p i32 p i32"),
-        _function(SYS, "sleep_hint", "i32", ""),
         _function(SYS, "state_put", "p i32", rate_per_s=10),
         _function(SYS, "state_get", "p i32", rate_per_s=10),
         _function(PX4, "acquire", "", rate_per_s=20),
@@ -304,6 +298,11 @@ GRANTS: Final = {
     SENSOR: "the device's capabilities",
     SECURE: "the gateway's configuration",
 }
+
+
+def queue_limits(device_class: str) -> tuple[int, int]:
+    """Events and bytes that may wait for one instance, for a class."""
+    return (SMALL_QUEUE_EVENTS, SMALL_QUEUE_BYTES) if device_class in SMALL_CLASSES else (QUEUE_EVENTS, QUEUE_BYTES)
 
 
 def message_max(device_class: str) -> int:

@@ -194,12 +194,12 @@ class Provision:
 
 @dataclass(frozen=True)
 class Secret:
-    """The sealing key of an application on a device, and the first of the 1,000 numbers reserved for it."""
+    """The sealing key of an application on a device, and the first of the 1,000 numbers reserved for it, if any."""
 
     application: str
     device: str
     key: bytes = field(repr=False)
-    sequence: int
+    sequence: int | None = None
 
     def to_wire(self) -> dict[str, Any]:
         return dict(self.__dict__)
@@ -209,9 +209,8 @@ class Secret:
         key = octets(message, "key", KEY_BYTES)
         if len(key) != KEY_BYTES:
             raise ProtocolError(f"field 'key' has {len(key)} bytes and must have {KEY_BYTES}")
-        return cls(
-            text(message, "application"), text(message, "device"), key, number(message, "sequence", 0, (1 << 63) - 1)
-        )
+        sequence = None if message.get("sequence") is None else number(message, "sequence", 0, (1 << 63) - 1)
+        return cls(text(message, "application"), text(message, "device"), key, sequence)
 
 
 @dataclass(frozen=True, slots=True)
