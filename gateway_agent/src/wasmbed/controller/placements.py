@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wasmbed.api import (
     LABEL_APPLICATION,
@@ -69,7 +69,11 @@ def limits_of(application: WasmApplication) -> PlacementLimits:
 
 def grants_of(application: WasmApplication, devices: Iterable[EdgeDevice]) -> tuple[str, ...]:
     """Import modules granted to a Placement: the union over its devices; the gateway holds each to its capabilities."""
-    capabilities = {capability for device in devices for capability in device.capabilities}
+    return grants_for(application, {capability for device in devices for capability in device.capabilities})
+
+
+def grants_for(application: WasmApplication, capabilities: Collection[str]) -> tuple[str, ...]:
+    """Import modules granted to an application where a device has these capabilities."""
     grants = {Grant.SYS, Grant.SECURE}
     if application.px4.enabled and "px4" in capabilities:
         grants.add(Grant.PX4)
@@ -78,6 +82,14 @@ def grants_of(application: WasmApplication, devices: Iterable[EdgeDevice]) -> tu
     if senses(capabilities):
         grants.add(Grant.SENSOR)
     return tuple(sorted(grants))
+
+
+def ros2_of(application: WasmApplication) -> dict[str, Any]:
+    """Routes and domain of a Placement; nothing where ROS 2 is not granted."""
+    ros2 = application.ros2
+    if not ros2.enabled:
+        return {}
+    return dict(ros2.routes) | ({} if ros2.domain_id is None else {"domainId": ros2.domain_id})
 
 
 def plan_placements(
@@ -148,6 +160,7 @@ def _placement(
         allow_in_flight=application.allow_in_flight,
         px4=_px4(application) if Grant.PX4 in grants else None,
         env=dict(sorted(application.env.items())),
+        ros2=ros2_of(application),
     )
 
 
