@@ -10,6 +10,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
+from wasmbed.runtime import wasi_types
 from wasmbed.runtime.wasm import FunctionType
 
 VERSION: Final = 1
@@ -247,7 +248,7 @@ def _function(module: str, name: str, params: str, result: str = "i32", rate_per
     return HostFunction(module, name, FunctionType(types, tuple(result.split())), "p" in names, rate_per_s)
 
 
-FUNCTIONS: Final = {
+FUNCTIONS: Final[dict[tuple[str, str], HostFunction]] = {
     (function.module, function.name): function
     for function in (
         _function(SYS, "log", "i32 p i32", "", 100),
@@ -289,6 +290,11 @@ FUNCTIONS: Final = {
         _function(SECURE, "send", "p i32", rate_per_s=100),
     )
 }
+
+FUNCTIONS.update(
+    ((WASI, name), HostFunction(WASI, name, kind, len(kind.params) > 1, 0))
+    for name, kind in wasi_types.FUNCTIONS.items()
+)
 
 # Import modules an application can be granted, and what grants them.
 GRANTS: Final = {

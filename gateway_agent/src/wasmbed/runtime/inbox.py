@@ -1,7 +1,7 @@
 """The events of one instance: one bounded queue in order of arrival, with timers, and what is dropped when it is full.
 
-The policy is docs/abi.md's: timers coalesce, telemetry and samples keep the newest of a source, messages at most 32 of a
-source, and results, link, ownership and sealed messages are never dropped.
+The policy is that of docs/abi.md: timers coalesce, telemetry and samples keep the newest of a source, messages at most
+32 of a source, and results, link, ownership and sealed messages are never dropped.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from wasmbed.runtime import abi
 from wasmbed.runtime.course import Course
 from wasmbed.runtime.deliveries import take_provision
 from wasmbed.runtime.messages import Exchange
-from wasmbed.runtime.protocol import Provision
 from wasmbed.runtime.supervisor import Shared, Supervisor
 from wasmbed.runtime.watchdog import Watchdog
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from wasmbed.runtime.backends import Backends
     from wasmbed.runtime.events import EventQueue
-    from wasmbed.runtime.protocol import Delivery, Secret
+    from wasmbed.runtime.protocol import Delivery, Provision, Secret
     from wasmbed.runtime.reports import HostRequest, Reason
     from wasmbed.runtime.supervisor import Content
 

@@ -1,4 +1,4 @@
-"""Messages between the instances of one application in this runtime: by topic, copied, bounded by the readers' queues."""
+"""Messages between the instances of one application in this runtime, by topic; the readers' queues bound them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealed messages between an application and the cloud (docs/abi.md, `wasmbed:secure`): AES-256-GCM in a CBOR envelope."""
+"""Messages sealed between an application and the cloud: AES-256-GCM in a CBOR envelope (docs/abi.md)."""
 
 from __future__ import annotations
 

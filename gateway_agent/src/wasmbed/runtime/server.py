@@ -169,10 +169,7 @@ class Server:
     async def _do(self, message: Mapping[str, Any]) -> dict[str, Any]:
         match message.get("op"):
             case "hello":
-                version = wire.number(message, "version", 1, 1 << 31)
-                if version != protocol.VERSION:
-                    raise ProtocolError(f"version {version} is not spoken here, {protocol.VERSION} is")
-                return {"version": protocol.VERSION, "wasmbed": wasmbed.__version__, "wasmtime": WASMTIME_VERSION}
+                return _hello(message)
             case "has":
                 return {"present": await self._artifacts.has(wire.digest(message))}
             case "load":
@@ -198,6 +195,13 @@ class Server:
             case op:
                 raise ProtocolError(f"unknown op {str(op)[:32]!r}")
         return {}
+
+
+def _hello(message: Mapping[str, Any]) -> dict[str, Any]:
+    version = wire.number(message, "version", 1, 1 << 31)
+    if version != protocol.VERSION:
+        raise ProtocolError(f"version {version} is not spoken here, {protocol.VERSION} is")
+    return {"version": protocol.VERSION, "wasmbed": wasmbed.__version__, "wasmtime": WASMTIME_VERSION}
 
 
 def _refused(reason: Reason, message: str, findings: list[str] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The processes that run instances, seen from the main process: one for the shared ones, one a dedicated application."""
+"""The processes that run instances, as the main process sees them: one shared, one for each dedicated application."""
 
 from __future__ import annotations
 
