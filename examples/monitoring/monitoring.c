@@ -21,7 +21,7 @@ static uint64_t lost;
 static int32_t receive_all(void) {
     for (int32_t i = 0; i < RECEIVE_MAX; i++) {
         int32_t length = wb_recv(topic, (int32_t)sizeof topic - 1, message, WB_MESSAGE_MAX);
-        if (length == -WB_EAGAIN) {
+        if (length == WB_EAGAIN) {
             return 0;
         }
         if (length < 0) {
@@ -61,10 +61,10 @@ WB_EXPORT("wasmbed_start") int wasmbed_start(void) {
 
 WB_EXPORT("wasmbed_tick") int wasmbed_tick(void) {
     ticks++;
-    int32_t readers = wb_send(topic, (int32_t)sizeof topic - 1, device, device_length);
+    int32_t readers = wb_send_bytes(topic, (int32_t)sizeof topic - 1, device, device_length);
     if (readers >= 0) {
         sent += (uint64_t)readers;
-    } else if (readers == -WB_EAGAIN) {
+    } else if (readers == WB_EAGAIN) {
         lost++;
     } else {
         return readers;

@@ -21,6 +21,8 @@ class SimulatedGateway:
         self.renewing = True
         # Digest to (reason, message).
         self.failing: dict[str, tuple[str, str]] = {}
+        # What is told of a device beside its link, by name.
+        self.links: dict[str, dict[str, Any]] = {}
         self._kube = kube
         self._changed = asyncio.Event()
         self._informers = [
@@ -53,6 +55,11 @@ class SimulatedGateway:
         }
         body = {"metadata": {"name": LEASE_NAME, "namespace": self.namespace}, "spec": spec}
         await self._kube.apply(LEASE, body, manager=MANAGER_AGENT)
+
+    def tell(self, device: str, **fields: Any) -> None:
+        """Report more of a device's link: its vehicle, its incidents."""
+        self.links[device] = fields
+        self._changed.set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -96,6 +103,11 @@ class SimulatedGateway:
 
     def _links(self, item: dict[str, Any]) -> list[dict[str, Any]]:
         return [
-            {"name": device["name"], "namespace": device["namespace"], "state": "Connected"}
+            {
+                "name": device["name"],
+                "namespace": device["namespace"],
+                "state": "Connected",
+                **self.links.get(device["name"], {}),
+            }
             for device in item["spec"]["devices"]
         ]

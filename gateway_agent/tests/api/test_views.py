@@ -18,14 +18,17 @@ from wasmbed.api import (
     EnrolmentRequest,
     Gateway,
     GatewayStatus,
+    Incident,
     InstanceStatus,
     Link,
     Metadata,
     Placement,
     PlacementDevice,
     PlacementLimits,
+    PlacementPx4,
     PlacementStatus,
     SliceDevice,
+    Vehicle,
     WasmApplication,
     gateway_namespace,
     gateway_of_namespace,
@@ -48,6 +51,8 @@ def placement(status: PlacementStatus = PlacementStatus()) -> Placement:  # noqa
         devices=(PlacementDevice("d", "ns", "u", "gateway", ("px4",)),),
         limits=PlacementLimits(65536, 1024, 5),
         grants=("wasmbed:sys",),
+        allow_in_flight=True,
+        px4=PlacementPx4(("command",), 3, None),
         env={"A": "1"},
         status=status,
     )
@@ -76,9 +81,18 @@ def test_slice_reads_back_as_written() -> None:
     written = DeviceSlice(
         metadata=Metadata(name="devices-0", namespace="wasmbed-gw-gw1"),
         gateway="gw1",
-        devices=(SliceDevice("d", "ns", "u", "mpu", "key", revoked=True), SliceDevice("e", "ns", "u", "gateway")),
+        devices=(
+            SliceDevice("d", "ns", "u", "mpu", "key", revoked=True),
+            SliceDevice("e", "ns", "u", "gateway", suspended=True, system_id=7),
+        ),
         observed_generation=2,
-        links=(Link("d", "ns", "Connected", "2026-01-01T00:00:00Z"),),
+        links=(
+            Link("d", "ns", "Connected", "2026-01-01T00:00:00Z"),
+            Link(
+                *("e", "ns", "Connected", "", Vehicle(True, False, "hold", 85, "3D")),
+                incidents=(Incident("2026-01-01T00:00:00Z", "OwnerLost", "it trapped", "ns/app"),),
+            ),
+        ),
     )
     assert DeviceSlice.from_dict(written.to_dict() | {"status": written.status_to_dict()}) == written
 
@@ -108,6 +122,7 @@ def test_application_is_read_with_its_limits_and_unknown_fields_ignored() -> Non
             "resources": {"limits": {"memory": "16Mi", "cpu": "100m"}},
             "runtime": {"config": {"maxMemory": 65536}},
             "communication": {"ros2": {"enabled": True, "domainId": 0}, "px4": {"enabled": True, "systemId": 7}},
+            "allowInFlight": True,
             "env": [{"name": "A", "value": ""}],
             "rollout": {"later": True},
         },
@@ -116,6 +131,8 @@ def test_application_is_read_with_its_limits_and_unknown_fields_ignored() -> Non
     assert (application.memory_limit, application.max_memory) == (16 << 20, 65536)
     assert application.ros2.domain_id == 0
     assert application.px4.system_id == 7
+    assert application.px4.rights == ("command", "offboard", "mission")
+    assert application.allow_in_flight
     assert application.env == {"A": ""}
     assert application.targets[0].selector.matches({"k": "v"})
 

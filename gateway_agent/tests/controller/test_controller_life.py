@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from wasmbed.api import DEVICE_SLICE, EDGE_DEVICE, LABEL_APPLICATION_UID, PLACEMENT, WASM_APPLICATION
+from wasmbed.api import DEVICE_SLICE, EDGE_DEVICE, LABEL_APPLICATION_UID, PLACEMENT, WASM_APPLICATION, timestamp
 from wasmbed.kube import ApiError
 
 from tests.support.proxy import proxy_to
@@ -185,6 +185,43 @@ async def test_expired_lease_marks_devices_unreachable_and_renewal_brings_them_b
         world.gateway.renewing = True
         await world.device_in("drone-1", "Connected")
         await world.application_in("app", "Running", running=1)
+
+
+async def test_vehicle_suspension_and_incidents_of_a_device(world: Any, run: Any) -> None:
+    vehicle = {"armed": True, "inAir": True, "mode": "offboard", "battery": 80, "fix": "3D"}
+    incident = {"time": timestamp(), "reason": "OwnerLost", "message": "it trapped; hold", "application": ""}
+    async with world.controller(), run(world.gateway.run()):
+        await world.device("drone-1", px4={"systemId": 7}, capabilities=["px4"])
+        await world.application("app", world.image("app"), allowInFlight=True, communication={"px4": {"enabled": True}})
+        await world.application_in("app", "Running", running=1)
+        (placement,) = await world.gateway.placements()
+        assert placement["spec"]["px4"] == {"rights": ["command", "mission", "offboard"]}
+        assert placement["spec"]["allowInFlight"] is True
+        incident["application"] = f"{world.namespace}/app"
+        world.gateway.tell("drone-1", vehicle=vehicle, incidents=[incident])
+
+        async def shown() -> Any:
+            return (await world.get(EDGE_DEVICE, "drone-1"))["status"].get("vehicle") == vehicle
+
+        await eventually(shown, "the vehicle is shown")
+        for name in ("drone-1", "app"):
+
+            async def told(name: str = name) -> Any:
+                return ("Warning", "OwnerLost") in await world.events(name)
+
+            await eventually(told, f"an event about {name}")
+        await world.device("drone-1", px4={"systemId": 7}, capabilities=["px4"], suspend=True)
+        await world.device_in("drone-1", "Connected", "Suspended")
+        slices, _ = await world.kube.list(DEVICE_SLICE, world.gateway.namespace)
+        (entry,) = slices[0]["spec"]["devices"]
+        assert (entry["suspended"], entry["systemId"]) == (True, 7)
+        await world.device("drone-1", px4={"systemId": 7}, capabilities=["px4"], suspend=False)
+        await world.device_in("drone-1", "Connected")
+        assert {("Warning", "Suspended"), ("Normal", "Resumed")} <= set(await world.events("drone-1"))
+    async with world.controller() as controller, run(world.gateway.run()):
+        await world.device_in("drone-1", "Connected")
+        await controller.wait_idle()
+        assert (await world.events("drone-1")).count(("Warning", "OwnerLost")) == 1, "told by the one before already"
 
 
 @pytest.mark.parametrize("how", ["cut", "silent"])

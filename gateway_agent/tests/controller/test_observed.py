@@ -13,10 +13,12 @@ from wasmbed.api import (
     DeviceSlice,
     EdgeDevice,
     Gateway,
+    Incident,
     LabelSelector,
     Link,
     Metadata,
     Target,
+    Vehicle,
     WasmApplication,
 )
 from wasmbed.controller.controller import Controller
@@ -142,9 +144,27 @@ def test_link_change_touches_the_device_alone() -> None:
     key = ("wasmbed-gw-gw1", "devices-0")
     seen.set_slice(key, links(a="Connected", b="Connected"))
     assert seen.set_slice(key, links(a="Connected", b="Disconnected")) == {Work(Do.DEVICE, ("ns", "b"))}
-    assert seen.links[("gw1", ("ns", "b"))] == "Disconnected"
+    assert seen.links[("gw1", ("ns", "b"))].state == "Disconnected"
     seen.set_slice(key, None)
     assert seen.links == {}
+
+
+def test_vehicle_and_incidents_of_a_link_lead_to_its_device() -> None:
+    seen = Observed()
+
+    def told(vehicle: Vehicle | None, *incidents: Incident) -> DeviceSlice:
+        links = (Link("a", "ns", "Connected", vehicle=vehicle, incidents=incidents), Link("b", "ns", "Connected"))
+        return DeviceSlice(meta("devices-0", "wasmbed-gw-gw1"), "gw1", links=links)
+
+    key, device_key = ("wasmbed-gw-gw1", "devices-0"), ("ns", "a")
+    seen.set_slice(key, told(None))
+    assert seen.set_slice(key, told(Vehicle(True, False, "hold"))) == {Work(Do.DEVICE, device_key)}
+    incident = Incident("2026-01-01T00:00:00Z", "OwnerLost", "why")
+    work = seen.set_slice(key, told(Vehicle(True, False, "hold"), incident))
+    assert work == {Work(Do.INCIDENTS, device_key, "gw1")}
+    assert seen.incidents == {("gw1", device_key): (incident,)}
+    seen.set_slice(key, None)
+    assert (seen.vehicles, seen.incidents) == ({}, {})
 
 
 def test_change_costs_by_what_it_touches_not_by_the_fleet() -> None:

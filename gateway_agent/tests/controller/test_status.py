@@ -13,9 +13,11 @@ from wasmbed.api import (
     DeviceStatus,
     EdgeDevice,
     InstanceStatus,
+    Link,
     Metadata,
     PlacementStatus,
     Target,
+    Vehicle,
     WasmApplication,
     default_class,
 )
@@ -37,6 +39,9 @@ def device(name: str = "d", **changes: Any) -> EdgeDevice:
     return EdgeDevice(
         metadata=Metadata(name=name, namespace="ns", uid=f"u-{name}", generation=2), device_type="drone", **changes
     )
+
+
+ENROLLED = device(cpu="arm64", public_key="k")
 
 
 def summary(failed: int = 0, running: int = 0, pending: int = 0, reason: str = "DeviceError") -> Summary:
@@ -159,15 +164,23 @@ def test_class_of_a_device_that_declares_none(cpu: str, key: str, expected: str)
         (device(), "gw1", Liveness.SUSPECT, "Connected", "Pending", "NotReported"),
         (device(cpu="cortex-m4"), "gw1", Liveness.FRESH, None, "Pending", "NotEnrolled"),
         (device(cpu="cortex-m4"), "gw1", Liveness.EXPIRED, None, "Pending", "NotEnrolled"),
+        (ENROLLED, "gw1", Liveness.SUSPECT, None, "Pending", "NotReported"),
+        (ENROLLED, "gw1", Liveness.FRESH, None, "Enrolled", ""),
+        (ENROLLED, "gw1", Liveness.FRESH, "Connected", "Connected", ""),
+        (ENROLLED, "gw1", Liveness.FRESH, "Disconnected", "Disconnected", "Disconnected"),
+        (ENROLLED, "gw1", Liveness.EXPIRED, "Connected", "Unreachable", "GatewayUnreachable"),
+        (ENROLLED, "", Liveness.FRESH, "Connected", "Pending", "NoGateway"),
     ],
 )
 def test_phase_of_a_device(
     found: EdgeDevice, gateway: str, liveness: Liveness, link: str | None, phase: str, reason: str
 ) -> None:
-    status = device_status(found, gateway, liveness, link, now=NOW)
+    told = None if link is None else Link("d", "ns", link, "2026-01-01T00:00:01Z")
+    status = device_status(found, gateway, liveness, told, now=NOW)
     assert (status.phase, status.reason, status.gateway) == (phase, reason, gateway)
     assert status.observed_generation == 2
     assert (status.conditions[0].status == "True") is (phase == "Connected")
+    assert ("since 2026-01-01T00:00:01Z" in status.message) is (phase == "Disconnected")
 
 
 def test_device_keeps_its_phase_while_its_gateway_is_suspect() -> None:
@@ -176,6 +189,22 @@ def test_device_keeps_its_phase_while_its_gateway_is_suspect() -> None:
     assert status.phase == "Connected"
     moved = device_status(device(status=before), "gw2", Liveness.SUSPECT, None, now=NOW)
     assert moved.phase == "Pending"
+
+
+def test_device_that_is_suspended_says_so_and_shows_its_vehicle() -> None:
+    vehicle = Vehicle(True, True, "offboard", 80, "3D")
+    up = Link("d", "ns", "Connected")
+    status = device_status(device(suspend=True), "gw1", Liveness.FRESH, up, now=NOW, vehicle=vehicle)
+    assert (status.phase, status.reason, status.vehicle) == ("Connected", "Suspended", vehicle)
+    away = device_status(device(status=status), "gw1", Liveness.EXPIRED, up, now=NOW, vehicle=vehicle)
+    assert away.vehicle == dataclasses.replace(vehicle, mode="lost"), "nobody hears it"
+
+
+def test_a_device_that_holds_a_roll_out_up_is_named() -> None:
+    flying = ApplicationDevice("alpha", "Pending", "gw1", "InFlight", "waiting: default/alpha is in the air")
+    status = application_status(APPLICATION, Resolution(IMAGE), [Summary(selected=1, waiting=(flying,))], now=NOW)
+    assert (status.phase, status.reason) == ("Deploying", "InFlight")
+    assert status.message == "runs on 0 of 1 device; alpha: waiting: default/alpha is in the air"
 
 
 def lease(age_s: float = 0, *, holder: str = "gw1", duration: int = 40) -> dict[str, Any]:

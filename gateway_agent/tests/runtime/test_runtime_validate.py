@@ -44,7 +44,7 @@ def test_all_findings_come_at_once() -> None:
         "import wasmbed:sys.shout (at byte 0x4a): this runtime has no such function",
         "import wasmbed:sys.m (at byte 0x5e): a memory cannot be imported, only functions of the host can",
         "exports neither wasmbed_start nor wasmbed_tick, so there is nothing to run",
-        "import wasmbed:sys.log (at byte 0x38) takes pointers, so a memory must be exported as 'memory'",
+        "import wasmbed:px4.command (at byte 0x15) takes pointers, so a memory must be exported as 'memory'",
     ]
 
 

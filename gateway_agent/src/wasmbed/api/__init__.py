@@ -1,6 +1,7 @@
 """The kinds of ``wasmbed.io/v1``: names, and typed views of their objects."""
 
 from wasmbed.api.application import (
+    PX4_RIGHTS,
     ApplicationDevice,
     ApplicationStatus,
     Counts,
@@ -67,11 +68,13 @@ from wasmbed.api.placement import (
     Placement,
     PlacementDevice,
     PlacementLimits,
+    PlacementPx4,
     PlacementStatus,
 )
 from wasmbed.api.quantity import parse_quantity, quantity_bytes
 from wasmbed.api.selector import LabelSelector, Requirement
 from wasmbed.api.slice import DeviceSlice, Link, SliceDevice
+from wasmbed.api.vehicle import MODE_LOST, Incident, Vehicle
 
 __all__ = [
     "CHUNK_DEVICES",
@@ -93,7 +96,9 @@ __all__ = [
     "MANAGER_AGENT",
     "MANAGER_CONTROLLER",
     "MESSAGE_BYTES",
+    "MODE_LOST",
     "PLACEMENT",
+    "PX4_RIGHTS",
     "STATUS_DEVICES",
     "VERSION",
     "WASM_APPLICATION",
@@ -115,6 +120,7 @@ __all__ = [
     "Gateway",
     "GatewayStatus",
     "Grant",
+    "Incident",
     "InstanceState",
     "InstanceStatus",
     "LabelSelector",
@@ -125,6 +131,7 @@ __all__ = [
     "Placement",
     "PlacementDevice",
     "PlacementLimits",
+    "PlacementPx4",
     "PlacementStatus",
     "Px4",
     "Reason",
@@ -132,6 +139,7 @@ __all__ = [
     "Ros2",
     "SliceDevice",
     "Target",
+    "Vehicle",
     "WasmApplication",
     "default_class",
     "gateway_namespace",

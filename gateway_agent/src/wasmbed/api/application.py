@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from wasmbed.api.fields import Fields
 
 
+PX4_RIGHTS = ("command", "offboard", "mission")
+"""Rights of an application that names none."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Devices of one type, all of them or those that a selector chooses."""
@@ -33,11 +37,12 @@ class Ros2:
 
 @dataclass(frozen=True)
 class Px4:
-    """``spec.communication.px4``."""
+    """``spec.communication.px4``; `rights` are what the application may do beyond reading."""
 
     enabled: bool = False
     system_id: int | None = None
     component_id: int | None = None
+    rights: tuple[str, ...] = PX4_RIGHTS
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ class WasmApplication:
     max_cpu_millis_per_call: int | None = None
     ros2: Ros2 = Ros2()
     px4: Px4 = Px4()
+    allow_in_flight: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     status: ApplicationStatus = ApplicationStatus()
 
@@ -174,7 +180,13 @@ class WasmApplication:
             max_stack=config.optional_integer("maxStack"),
             max_cpu_millis_per_call=config.optional_integer("maxCpuMillisPerCall"),
             ros2=Ros2(ros2.flag("enabled"), ros2.optional_integer("domainId")),
-            px4=Px4(px4.flag("enabled"), px4.optional_integer("systemId"), px4.optional_integer("componentId")),
+            px4=Px4(
+                px4.flag("enabled"),
+                px4.optional_integer("systemId"),
+                px4.optional_integer("componentId"),
+                px4.texts("rights") if px4.has("rights") else PX4_RIGHTS,
+            ),
+            allow_in_flight=spec.flag("allowInFlight"),
             env={item.text("name"): item.text("value") for item in spec.children("env")},
             status=ApplicationStatus.from_fields(fields.child_or_empty("status")),
         )

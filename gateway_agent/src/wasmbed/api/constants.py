@@ -83,6 +83,7 @@ class InstanceState(StrEnum):
     STARTING = "Starting"
     RUNNING = "Running"
     FAILED = "Failed"
+    SUSPENDED = "Suspended"
 
 
 class Reason(StrEnum):
@@ -102,6 +103,8 @@ class Reason(StrEnum):
     NO_GATEWAY = "NoGateway"
     NOT_ENROLLED = "NotEnrolled"
     NOT_REPORTED = "NotReported"
+    SUSPENDED = "Suspended"
+    IN_FLIGHT = "InFlight"
 
 
 class Grant(StrEnum):

@@ -8,6 +8,7 @@ from typing import Any
 from wasmbed.api.constants import DeviceClass
 from wasmbed.api.fields import ApiObjectError, Fields
 from wasmbed.api.meta import Condition, Metadata, open_object
+from wasmbed.api.vehicle import Vehicle, optional_vehicle
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class DeviceStatus:
     message: str = ""
     gateway: str = ""
     device_class: str = ""
+    vehicle: Vehicle | None = None
     conditions: tuple[Condition, ...] = ()
 
     @classmethod
@@ -32,18 +34,22 @@ class DeviceStatus:
             message=fields.text_or("message"),
             gateway=fields.text_or("gateway"),
             device_class=fields.text_or("deviceClass"),
+            vehicle=optional_vehicle(fields),
             conditions=tuple(Condition.from_fields(item) for item in fields.children("conditions")),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The status as it is written; texts that are empty are left out."""
         texts = {"reason": self.reason, "message": self.message, "gateway": self.gateway}
-        return {
+        values: dict[str, Any] = {
             "observedGeneration": self.observed_generation,
             "phase": self.phase,
             "deviceClass": self.device_class,
             "conditions": [condition.to_dict() for condition in self.conditions],
-        } | {key: value for key, value in texts.items() if value}
+        }
+        if self.vehicle is not None:
+            values["vehicle"] = self.vehicle.to_dict()
+        return values | {key: value for key, value in texts.items() if value}
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class EdgeDevice:
     gateway_name: str = ""
     public_key: str = ""
     px4_system_id: int | None = None
+    suspend: bool = False
     status: DeviceStatus = DeviceStatus()
 
     @property
@@ -92,6 +99,7 @@ class EdgeDevice:
             gateway_name=spec.child_or_empty("gatewayRef").text_or("name"),
             public_key=spec.text_or("publicKey"),
             px4_system_id=spec.child_or_empty("px4").optional_integer("systemId"),
+            suspend=spec.flag("suspend"),
             status=DeviceStatus.from_fields(fields.child_or_empty("status")),
         )
 

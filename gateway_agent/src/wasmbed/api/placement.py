@@ -34,6 +34,25 @@ class PlacementLimits:
 
 
 @dataclass(frozen=True)
+class PlacementPx4:
+    """``spec.px4``: rights, and the MAVLink ids where the device does not state its own."""
+
+    rights: tuple[str, ...] = ()
+    system_id: int | None = None
+    component_id: int | None = None
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> PlacementPx4:
+        """Read it."""
+        return cls(fields.texts("rights"), fields.optional_integer("systemId"), fields.optional_integer("componentId"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """It as it is written; what there is none of is left out."""
+        ids = {"systemId": self.system_id, "componentId": self.component_id}
+        return {"rights": list(self.rights)} | {name: value for name, value in ids.items() if value is not None}
+
+
+@dataclass(frozen=True)
 class PlacementDevice:
     """One of ``spec.devices``; the class is not checked, so that an older gateway reads newer ones."""
 
@@ -156,6 +175,8 @@ class Placement:
     devices: tuple[PlacementDevice, ...]
     limits: PlacementLimits
     grants: tuple[str, ...] = ()
+    allow_in_flight: bool = False
+    px4: PlacementPx4 | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     status: PlacementStatus = PlacementStatus()
 
@@ -185,13 +206,15 @@ class Placement:
                 limits.integer("memoryBytes"), limits.integer("stackBytes"), limits.integer("cpuMillisPerCall")
             ),
             grants=spec.texts("grants"),
+            allow_in_flight=spec.flag("allowInFlight"),
+            px4=PlacementPx4.from_fields(spec.child("px4")) if spec.has("px4") else None,
             env={item.text("name"): item.text("value") for item in spec.children("env")},
             status=PlacementStatus.from_fields(fields.child_or_empty("status")),
         )
 
     def spec_to_dict(self) -> dict[str, Any]:
         """The spec as the controller applies it."""
-        return {
+        spec: dict[str, Any] = {
             "gateway": self.gateway,
             "application": {
                 "namespace": self.application.namespace,
@@ -210,6 +233,11 @@ class Placement:
             "grants": list(self.grants),
             "env": [{"name": name, "value": value} for name, value in self.env.items()],
         }
+        if self.allow_in_flight:
+            spec["allowInFlight"] = True
+        if self.px4 is not None:
+            spec["px4"] = self.px4.to_dict()
+        return spec
 
     def to_dict(self) -> dict[str, Any]:
         """The object as the controller applies it: identity, labels and spec."""

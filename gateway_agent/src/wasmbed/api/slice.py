@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wasmbed.api.constants import DEVICE_SLICE
 from wasmbed.api.meta import Metadata, open_object
+from wasmbed.api.vehicle import Incident, Vehicle, optional_vehicle
 
 if TYPE_CHECKING:
     from wasmbed.api.fields import Fields
@@ -22,6 +23,8 @@ class SliceDevice:
     device_class: str
     public_key: str = ""
     revoked: bool = False
+    suspended: bool = False
+    system_id: int | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -38,6 +41,8 @@ class SliceDevice:
             device_class=fields.text("class"),
             public_key=fields.text_or("publicKey"),
             revoked=fields.flag("revoked"),
+            suspended=fields.flag("suspended"),
+            system_id=fields.optional_integer("systemId"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,17 +57,23 @@ class SliceDevice:
             values["publicKey"] = self.public_key
         if self.revoked:
             values["revoked"] = True
+        if self.suspended:
+            values["suspended"] = True
+        if self.system_id is not None:
+            values["systemId"] = self.system_id
         return values
 
 
 @dataclass(frozen=True)
 class Link:
-    """One of ``status.devices``: the state of a device's link since a time (RFC 3339)."""
+    """One of ``status.devices``: the state of a device's link since a time (RFC 3339), its vehicle, its incidents."""
 
     name: str
     namespace: str
     state: str
     since: str = ""
+    vehicle: Vehicle | None = None
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -72,12 +83,25 @@ class Link:
     @classmethod
     def from_fields(cls, fields: Fields) -> Link:
         """Read one link."""
-        return cls(fields.text("name"), fields.text("namespace"), fields.text("state"), fields.text_or("since"))
+        return cls(
+            name=fields.text("name"),
+            namespace=fields.text("namespace"),
+            state=fields.text("state"),
+            since=fields.text_or("since"),
+            vehicle=optional_vehicle(fields),
+            incidents=tuple(Incident.from_fields(item) for item in fields.children("incidents")),
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """The link as it is written."""
-        values = {"name": self.name, "namespace": self.namespace, "state": self.state}
-        return values | ({"since": self.since} if self.since else {})
+        """The link as it is written; what there is none of is left out."""
+        values: dict[str, Any] = {"name": self.name, "namespace": self.namespace, "state": self.state}
+        if self.since:
+            values["since"] = self.since
+        if self.vehicle is not None:
+            values["vehicle"] = self.vehicle.to_dict()
+        if self.incidents:
+            values["incidents"] = [incident.to_dict() for incident in self.incidents]
+        return values
 
 
 @dataclass(frozen=True)

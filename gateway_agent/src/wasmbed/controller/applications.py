@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from wasmbed.controller.placements import Image
 
 
+# Reasons for which a device is not running that its user should read: they pass by themselves or by a user's act.
+_HELD = frozenset({Reason.SUSPENDED.value, Reason.IN_FLIGHT.value})
+
+
 @dataclass(frozen=True)
 class Summary:
     """One application on one gateway: numbers, and the first devices of each sort by name."""
@@ -125,7 +129,7 @@ def application_status(
     waiting = _first(entry for summary in summaries for entry in summary.waiting)
     healthy = _first(entry for summary in summaries for entry in summary.healthy)
     devices = (*failing, *waiting, *healthy)[:STATUS_DEVICES]
-    phase, reason, message = _phase(application, resolution, counts, failing)
+    phase, reason, message = _phase(application, resolution, counts, failing, waiting)
     generation = application.metadata.generation
     previous = application.status
     image = resolution.image
@@ -155,7 +159,11 @@ def _first(entries: Iterable[ApplicationDevice]) -> list[ApplicationDevice]:
 
 
 def _phase(
-    application: WasmApplication, resolution: Resolution, counts: Counts, failing: list[ApplicationDevice]
+    application: WasmApplication,
+    resolution: Resolution,
+    counts: Counts,
+    failing: list[ApplicationDevice],
+    waiting: list[ApplicationDevice],
 ) -> tuple[ApplicationPhase, str, str]:
     if counts.selected == 0:
         message = f"no EdgeDevice in namespace {application.metadata.namespace} matches spec.targetDevices"
@@ -172,7 +180,11 @@ def _phase(
         phase = ApplicationPhase.DEGRADED if counts.running else ApplicationPhase.FAILED
         message = f"failed on {counts.failed} of {_devices(counts.selected)}; {first.name}: {first.message}"
         return (phase, first.reason or Reason.DEVICE_ERROR.value, message[:1024])
-    return (ApplicationPhase.DEPLOYING, "", f"runs on {counts.running} of {_devices(counts.selected)}")
+    message = f"runs on {counts.running} of {_devices(counts.selected)}"
+    held = next((entry for entry in waiting if entry.reason in _HELD), None)
+    if held is not None:
+        return (ApplicationPhase.DEPLOYING, held.reason, f"{message}; {held.name}: {held.message}"[:1024])
+    return (ApplicationPhase.DEPLOYING, "", message)
 
 
 def _devices(count: int) -> str:

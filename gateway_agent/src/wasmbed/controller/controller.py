@@ -101,6 +101,7 @@ class Controller:
             Do.SLICES: self._slices,
             Do.LEASE: self._lease,
             Do.DEVICE: self._device,
+            Do.INCIDENTS: self._incidents,
         }
         self._lease_informer = Informer(
             kube, LEASE, field_selector=f"metadata.name={LEASE_NAME}", on_change=self._lease_changed
@@ -358,10 +359,20 @@ class Controller:
             return
         gateway = self.observed.gateway_of_device[work.key]
         link = self.observed.links.get((gateway, work.key))
-        status = device_status(device, gateway, self._leases.state(gateway), link, now=timestamp())
+        vehicle = self.observed.vehicles.get((gateway, work.key))
+        status = device_status(device, gateway, self._leases.state(gateway), link, now=timestamp(), vehicle=vehicle)
         if status == device.status:
             return
         await self._limiter.wait()
         written = await self._writer.device_status(device, status)
         if written is not None:
             self._add(self.observed.set_device(work.key, EdgeDevice.from_dict(written)) - {work})
+
+    async def _incidents(self, work: Work) -> None:
+        device = self.observed.devices.get(work.key)
+        if device is None or self.observed.gateway_of_device[work.key] != work.gateway:
+            return
+        for incident in self.observed.incidents.get((work.gateway, work.key), ()):
+            namespace, _, name = incident.application.partition("/")
+            application = self.observed.applications.get((namespace, name))
+            await self._writer.incident(device, application, incident)

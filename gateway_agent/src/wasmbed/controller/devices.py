@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wasmbed.api import (
     CONDITION_READY,
+    MODE_LOST,
     Condition,
     DeviceClass,
     DevicePhase,
@@ -18,13 +20,21 @@ from wasmbed.controller.liveness import Liveness
 from wasmbed.controller.selection import NO_GATEWAY
 
 if TYPE_CHECKING:
-    from wasmbed.api import EdgeDevice
+    from wasmbed.api import EdgeDevice, Link, Vehicle
 
 Outcome = tuple[DevicePhase, str, str]
 
 
-def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: str | None, *, now: str) -> DeviceStatus:
-    """The status a device should have; `link` is its state as its gateway reports it, None if it does not.
+def device_status(
+    device: EdgeDevice,
+    gateway: str,
+    liveness: Liveness,
+    link: Link | None,
+    *,
+    now: str,
+    vehicle: Vehicle | None = None,
+) -> DeviceStatus:
+    """The status a device should have; `link` and `vehicle` are as its gateway reports them, None if it does not.
 
     While its gateway is suspect a device keeps its phase, so that a restart of the controller changes nothing.
     """
@@ -34,6 +44,8 @@ def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: st
         phase, reason, message = DevicePhase(previous.phase), previous.reason, previous.message
     else:
         phase, reason, message = outcome
+    if liveness is Liveness.EXPIRED and vehicle is not None:
+        vehicle = replace(vehicle, mode=MODE_LOST)
     condition = Condition(
         type=CONDITION_READY,
         status="True" if phase is DevicePhase.CONNECTED else "False",
@@ -48,30 +60,37 @@ def device_status(device: EdgeDevice, gateway: str, liveness: Liveness, link: st
         message=message,
         gateway=gateway,
         device_class=device.device_class.value,
+        vehicle=vehicle,
         conditions=(settle_condition(previous.conditions, condition, now=now),),
     )
 
 
-def _outcome(device: EdgeDevice, gateway: str, liveness: Liveness, link: str | None) -> Outcome | None:
+def _outcome(device: EdgeDevice, gateway: str, liveness: Liveness, link: Link | None) -> Outcome | None:
+    served = device.device_class is DeviceClass.GATEWAY
     if gateway == NO_GATEWAY:
-        return (DevicePhase.PENDING, Reason.NO_GATEWAY.value, _no_gateway(device))
-    if liveness is Liveness.FRESH and link == LinkState.CONNECTED:
-        return (DevicePhase.CONNECTED, "", "")
-    if device.device_class is not DeviceClass.GATEWAY:
-        return (DevicePhase.PENDING, Reason.NOT_ENROLLED.value, "the device has not been enrolled yet")
-    return _served(device, gateway, liveness, link)
-
-
-def _served(device: EdgeDevice, gateway: str, liveness: Liveness, link: str | None) -> Outcome | None:
-    """Of a device whose gateway does everything for it and that is not connected."""
-    if liveness is Liveness.EXPIRED:
+        outcome = (DevicePhase.PENDING, Reason.NO_GATEWAY.value, _no_gateway(device))
+    elif liveness is Liveness.FRESH and link is not None and link.state == LinkState.CONNECTED:
+        outcome = (DevicePhase.CONNECTED, "", "")
+        if device.suspend:
+            message = "spec.suspend is true: no application runs on it"
+            outcome = (DevicePhase.CONNECTED, Reason.SUSPENDED.value, message)
+    elif not served and not device.public_key:
+        message = "the device has no key; set spec.publicKey to its public key, 32 bytes in base64"
+        outcome = (DevicePhase.PENDING, Reason.NOT_ENROLLED.value, message)
+    elif liveness is Liveness.EXPIRED:
         message = f"gateway {gateway} does not renew its lease; check its wasmbed-agent and its network"
-        return (DevicePhase.UNREACHABLE, Reason.GATEWAY_UNREACHABLE.value, message)
-    if liveness is Liveness.SUSPECT and device.status.phase and device.status.gateway == gateway:
+        outcome = (DevicePhase.UNREACHABLE, Reason.GATEWAY_UNREACHABLE.value, message)
+    elif liveness is Liveness.SUSPECT and device.status.phase and device.status.gateway == gateway:
         return None
-    if liveness is Liveness.FRESH and link is not None:
-        return (DevicePhase.DISCONNECTED, Reason.DISCONNECTED.value, f"gateway {gateway} has no link to the device")
-    return (DevicePhase.PENDING, Reason.NOT_REPORTED.value, f"waiting for gateway {gateway}")
+    elif liveness is Liveness.SUSPECT or (served and link is None):
+        outcome = (DevicePhase.PENDING, Reason.NOT_REPORTED.value, f"waiting for gateway {gateway}")
+    elif link is None:
+        outcome = (DevicePhase.ENROLLED, "", f"the device has not connected to gateway {gateway} yet")
+    else:
+        since = f" since {link.since}" if link.since else ""
+        message = f"gateway {gateway} has no link to the device{since}"
+        outcome = (DevicePhase.DISCONNECTED, Reason.DISCONNECTED.value, message)
+    return outcome
 
 
 def _no_gateway(device: EdgeDevice) -> str:

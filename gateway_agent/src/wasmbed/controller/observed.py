@@ -14,7 +14,17 @@ from wasmbed.controller.work import Do, Key, Work
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from wasmbed.api import DeviceSlice, EdgeDevice, Gateway, Metadata, Placement, WasmApplication
+    from wasmbed.api import (
+        DeviceSlice,
+        EdgeDevice,
+        Gateway,
+        Incident,
+        Link,
+        Metadata,
+        Placement,
+        Vehicle,
+        WasmApplication,
+    )
 
     class Object(Protocol):
         """Anything with metadata."""
@@ -64,7 +74,9 @@ class Observed:
         self.gateways: dict[str, Gateway] = {}
         self.placements: dict[Key, Placement] = {}
         self.slices: dict[Key, DeviceSlice] = {}
-        self.links: dict[tuple[str, Key], str] = {}
+        self.links: dict[tuple[str, Key], Link] = {}
+        self.vehicles: dict[tuple[str, Key], Vehicle] = {}
+        self.incidents: dict[tuple[str, Key], tuple[Incident, ...]] = {}
         self.gateway_of_device: dict[Key, str] = {}
         self.devices_of_gateway: Index[str, Key] = Index()
         self.applications_on_gateway: Index[str, Key] = Index()
@@ -243,8 +255,8 @@ class Observed:
         old = self.slices.get(key)
         if old is not None and new is not None and _stale(old, new):
             return set()
-        links_before = {link.key: link.state for link in old.links} if old else {}
-        links_after = {link.key: link.state for link in new.links} if new else {}
+        links_before = {link.key: link for link in old.links} if old else {}
+        links_after = {link.key: link for link in new.links} if new else {}
         if old is not None:
             self.slices_of_gateway.remove(old.gateway, key)
             self.slices.pop(key)
@@ -254,14 +266,26 @@ class Observed:
         gateway = new.gateway if new else old.gateway if old else NO_GATEWAY
         work = set()
         for device in links_before.keys() | links_after.keys():
-            if links_before.get(device) != links_after.get(device):
-                if device in links_after:
-                    self.links[(gateway, device)] = links_after[device]
-                else:
-                    self.links.pop((gateway, device), None)
-                work.add(Work(Do.DEVICE, device))
+            work |= self._set_link(gateway, device, links_before.get(device), links_after.get(device))
         if old is None or new is None or old.metadata.generation != new.metadata.generation:
             work |= {Work(Do.SLICES, gateway=item.gateway) for item in (old, new) if item is not None}
+        return work
+
+    def _set_link(self, gateway: str, device: Key, old: Link | None, new: Link | None) -> set[Work]:
+        place = (gateway, device)
+        for known in (self.links, self.vehicles, self.incidents):
+            known.pop(place, None)
+        if new is not None:
+            self.links[place] = new
+            if new.vehicle is not None:
+                self.vehicles[place] = new.vehicle
+            if new.incidents:
+                self.incidents[place] = new.incidents
+        work = set()
+        if old is None or new is None or (old.state, old.vehicle) != (new.state, new.vehicle):
+            work.add(Work(Do.DEVICE, device))
+        if new is not None and new.incidents and (old is None or old.incidents != new.incidents):
+            work.add(Work(Do.INCIDENTS, device, gateway))
         return work
 
     # Selection
@@ -323,4 +347,11 @@ def _same_request(old: WasmApplication, new: WasmApplication) -> bool:
 
 def _placed_as(device: EdgeDevice) -> tuple[object, ...]:
     """All of a device that is in Placements and DeviceSlices."""
-    return (device.metadata.uid, device.device_class, device.public_key, device.capabilities)
+    return (
+        device.metadata.uid,
+        device.device_class,
+        device.public_key,
+        device.capabilities,
+        device.suspend,
+        device.px4_system_id,
+    )

@@ -17,6 +17,7 @@ from wasmbed.api import (
     Placement,
     PlacementDevice,
     PlacementLimits,
+    PlacementPx4,
     gateway_namespace,
     senses,
 )
@@ -117,6 +118,7 @@ def _placement(
     application: WasmApplication, gateway: str, name: str, devices: list[EdgeDevice], image: Image
 ) -> Placement:
     metadata = application.metadata
+    grants = grants_of(application, devices)
     return Placement(
         metadata=Metadata(
             name=name,
@@ -142,9 +144,16 @@ def _placement(
             for device in devices
         ),
         limits=limits_of(application),
-        grants=grants_of(application, devices),
+        grants=grants,
+        allow_in_flight=application.allow_in_flight,
+        px4=_px4(application) if Grant.PX4 in grants else None,
         env=dict(sorted(application.env.items())),
     )
+
+
+def _px4(application: WasmApplication) -> PlacementPx4:
+    px4 = application.px4
+    return PlacementPx4(tuple(sorted(px4.rights)), px4.system_id, px4.component_id)
 
 
 def _same(placement: Placement | None, wanted: Placement) -> bool:

@@ -51,4 +51,6 @@ def _entry(device: EdgeDevice) -> SliceDevice:
         uid=device.metadata.uid,
         device_class=device.device_class.value,
         public_key=device.public_key,
+        suspended=device.suspend,
+        system_id=device.px4_system_id,
     )

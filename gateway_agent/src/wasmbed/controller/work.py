@@ -20,6 +20,7 @@ class Do(StrEnum):
     SLICES = "slices"
     LEASE = "lease"
     DEVICE = "device"
+    INCIDENTS = "incidents"
 
 
 class Work(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from wasmbed.api import (
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         DeviceSlice,
         DeviceStatus,
         EdgeDevice,
+        Incident,
         Metadata,
         Placement,
         WasmApplication,
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from wasmbed.controller.metrics import Metrics
     from wasmbed.kube import Kind
 
+# Events live for an hour: an older incident was told, and its event may be gone.
+INCIDENT_AGE_S = 3000.0
 _BAD = {ApplicationPhase.FAILED, ApplicationPhase.DEGRADED}
 
 
@@ -89,12 +94,33 @@ class Writer:
         if written is None or (device.status.phase, device.status.reason) == (status.phase, status.reason):
             return written
         regarding = reference(EDGE_DEVICE, device.metadata)
-        if status.phase == DevicePhase.CONNECTED:
+        if Reason.SUSPENDED.value in {device.status.reason, status.reason}:
+            now = status.reason == Reason.SUSPENDED.value
+            note = status.message if now else "spec.suspend is false: applications run again"
+            await self._recorder.event(
+                regarding, "Warning" if now else "Normal", "Suspended" if now else "Resumed", note
+            )
+        elif status.phase == DevicePhase.CONNECTED:
             note = f"connected through gateway {status.gateway}"
             await self._recorder.event(regarding, "Normal", Reason.CONNECTED.value, note)
         elif status.reason in {Reason.DISCONNECTED, Reason.NO_GATEWAY}:
             await self._recorder.event(regarding, "Warning", status.reason, status.message)
         return written
+
+    async def incident(self, device: EdgeDevice, application: WasmApplication | None, incident: Incident) -> None:
+        """Tell once what a gateway did for flight safety, about the device and the application."""
+        began = datetime.fromisoformat(incident.time)
+        if began.tzinfo is None or datetime.now(UTC) - began > timedelta(seconds=INCIDENT_AGE_S):
+            return
+        # The name is that of the incident: a second controller, or this one after a restart, does not tell it again.
+        told = f"{device.metadata.uid} {incident.time} {incident.reason}"
+        identity = hashlib.sha256(told.encode()).hexdigest()[:16]
+        objects = [reference(EDGE_DEVICE, device.metadata)]
+        if application is not None:
+            objects.append(reference(WASM_APPLICATION, application.metadata))
+        for regarding in objects:
+            note = f"{device.metadata.name}: {incident.message}"
+            await self._recorder.event(regarding, "Warning", incident.reason, note, identity=identity)
 
     async def placement(self, placement: Placement) -> dict[str, Any]:
         """Write a Placement."""

@@ -63,20 +63,30 @@ class Recorder:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     async def event(
-        self, regarding: Mapping[str, Any], type_: Literal["Normal", "Warning"], reason: str, note: str
+        self,
+        regarding: Mapping[str, Any],
+        type_: Literal["Normal", "Warning"],
+        reason: str,
+        note: str,
+        *,
+        identity: str = "",
     ) -> None:
-        """Record that something happened to an object.
+        """Record that something happened to an object; what has an `identity` (hexadecimal) is recorded once.
 
         The same event within 6 minutes counts up the first, written at most every 5 s. An object gets 25 events at
         once and then one every 5 s; more are dropped.
         """
         metadata = regarding["metadata"]
         note = note.encode("utf-8", "replace")[:NOTE_BYTES].decode("utf-8", "ignore")
-        identity = str(metadata.get("uid") or f"{metadata.get('namespace', '')}/{metadata['name']}")
-        key = (identity, type_, reason, note)
+        subject = str(metadata.get("uid") or f"{metadata.get('namespace', '')}/{metadata['name']}")
+        key = (subject, type_, reason, note)
         now = time.monotonic()
         series = self._series.get(key)
         try:
+            if identity:
+                if self._bucket(subject).take():
+                    await self._create_once(self._body(regarding, type_, reason, note, identity))
+                return
             if series is not None and now - series.began < SERIES_S:
                 self._series.move_to_end(key)
                 series.count += 1
@@ -84,7 +94,7 @@ class Recorder:
                     series.written = now
                     await self._count_up(series)
                 return
-            if not self._bucket(identity).take():
+            if not self._bucket(subject).take():
                 logger.debug("event dropped reason=%s object=%s", reason, metadata["name"])
                 return
             body = self._body(regarding, type_, reason, note)
@@ -107,7 +117,16 @@ class Recorder:
         patch = {"series": {"count": series.count, "lastObservedTime": _now()}}
         await self._kube.merge_patch(EVENT, series.name, series.namespace, patch)
 
-    def _body(self, regarding: Mapping[str, Any], type_: str, reason: str, note: str) -> dict[str, Any]:
+    async def _create_once(self, body: dict[str, Any]) -> None:
+        try:
+            await self._kube.create(EVENT, body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+
+    def _body(
+        self, regarding: Mapping[str, Any], type_: str, reason: str, note: str, identity: str = ""
+    ) -> dict[str, Any]:
         metadata = regarding["metadata"]
         # Events about cluster-scoped objects are in the namespace default.
         namespace = metadata.get("namespace") or "default"
@@ -122,7 +141,10 @@ class Recorder:
         return {
             "apiVersion": EVENT.api_version,
             "kind": EVENT.kind,
-            "metadata": {"name": f"{metadata['name'][:230]}.{secrets.token_hex(8)}", "namespace": namespace},
+            "metadata": {
+                "name": f"{metadata['name'][:230]}.{identity or secrets.token_hex(8)}",
+                "namespace": namespace,
+            },
             "eventTime": _now(),
             "reportingController": self._controller,
             "reportingInstance": self._instance,

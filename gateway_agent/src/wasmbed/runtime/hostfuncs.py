@@ -107,7 +107,8 @@ class HostFunctions:
             "sleep_hint": self._sleep_hint,
         }
         for (module, name), function in abi.FUNCTIONS.items():
-            self._define(linker, module, name, function, handlers[name])
+            if module == abi.SYS and name in handlers:
+                self._define(linker, module, name, function, handlers[name])
 
     def _define(
         self, linker: Linker, module: str, name: str, function: abi.HostFunction, handler: Callable[..., int | None]
