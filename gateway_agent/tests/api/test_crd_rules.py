@@ -64,6 +64,40 @@ def _requirement(operator: str, *values: str) -> dict[str, Any]:
     return {"targetDevices": [{"deviceType": "drone", "selector": {"matchExpressions": [requirement]}}]}
 
 
+IMU = {"topic": "/{device}/imu", "type": "sensor_msgs/Imu", "direction": "subscribe"}
+# Everything a route can have, once.
+ROUTES: dict[str, Any] = {
+    "topics": [
+        IMU
+        | {
+            "name": "imu",
+            "encoding": "json",
+            "qos": {"profile": "sensor_data", "reliability": "best_effort", "durability": "volatile", "depth": 1}
+            | {"history": "keep_last", "deadline": 0.5, "lifespan": 2},
+            "maxRateHz": 50,
+            "fields": ["header.stamp"],
+            "queue": 8,
+            "queueBytes": 65536,
+            "drop": "newest",
+        }
+    ],
+    "services": [
+        {
+            "service": "set",
+            "type": "std_srvs/srv/SetBool",
+            "direction": "call",
+            "timeoutSeconds": 0.5,
+            "encoding": "cdr",
+        }
+    ],
+    "actions": [{"action": "~/go", "type": "test_msgs/action/Fibonacci", "direction": "serve", "maxRateHz": 0.1}],
+}
+
+
+def _ros2(section: dict[str, Any]) -> dict[str, Any]:
+    return {"communication": {"ros2": section}}
+
+
 CASES = [
     Case("WasmApplication", "metadata.name must have at most 63", {}, name="a" * 64),
     Case(
@@ -117,6 +151,32 @@ CASES = [
         accepted=({"hardware": {"memory": 1024, "storage": "8Gi"}},),
     ),
     Case("EdgeDevice", "spec.hardware.storage must be a positive quantity", {"hardware": {"storage": "lots"}}),
+    Case(
+        "WasmApplication",
+        "communication.ros2: topics, services and actions need enabled: true",
+        _ros2({"topics": [IMU]}),
+        accepted=(_ros2({"enabled": True, "domainId": 7, **ROUTES}), _ros2({"enabled": True}), _ros2({"domainId": 1})),
+    ),
+    Case(
+        "WasmApplication",
+        "ros2.topics: fields can be chosen only with direction subscribe",
+        _ros2({"enabled": True, "topics": [IMU | {"encoding": "cdr", "fields": ["header"]}]}),
+    ),
+    Case(
+        "WasmApplication",
+        "ros2.topics: fields can be chosen only with direction subscribe",
+        _ros2({"enabled": True, "topics": [IMU | {"direction": "publish", "fields": ["header"]}]}),
+    ),
+    Case(
+        "WasmApplication",
+        "spec.communication.ros2.topics[0].type in body should match",
+        _ros2({"enabled": True, "topics": [IMU | {"type": "sensor_msgs/srv/Imu"}]}),
+    ),
+    Case(
+        "WasmApplication",
+        'topics[0].direction: Unsupported value: "call"',
+        _ros2({"enabled": True, "topics": [IMU | {"direction": "call"}]}),
+    ),
     Case(
         "EdgeDevice",
         "spec.location.coordinates must be [latitude, longitude]",
@@ -234,6 +294,21 @@ def test_every_field_has_a_description() -> None:
 
     for definition in _definitions():
         walk(_schema(definition), definition["spec"]["names"]["kind"])
+
+
+def test_routes_of_placements_are_those_of_applications() -> None:
+    definitions = {item["spec"]["names"]["kind"]: _schema(item)["properties"]["spec"] for item in _definitions()}
+    application = definitions["WasmApplication"]["properties"]["communication"]["properties"]["ros2"]["properties"]
+    placement = definitions["Placement"]["properties"]["ros2"]["properties"]
+    # A Placement is written by the controller alone; what it copies was judged already.
+    application["topics"]["items"].pop("x-kubernetes-validations")
+    assert placement == {key: value for key, value in application.items() if key != "enabled"}
+
+
+def test_placement_takes_routes_as_they_are(cluster: Cluster) -> None:
+    good = _manifest("Placement", "routes", {"ros2": {"domainId": 7, **ROUTES}})
+    answer = cluster.kubectl("create", "--dry-run=server", "-ojson", "-f-", stdin=yaml.safe_dump(good))
+    assert yaml.safe_load(answer.stdout)["spec"]["ros2"] == good["spec"]["ros2"]
 
 
 def test_kinds_have_short_names_category_columns_and_status() -> None:

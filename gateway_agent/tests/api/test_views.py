@@ -130,6 +130,7 @@ def test_application_is_read_with_its_limits_and_unknown_fields_ignored() -> Non
     application = WasmApplication.from_dict(document)
     assert (application.memory_limit, application.max_memory) == (16 << 20, 65536)
     assert application.ros2.domain_id == 0
+    assert application.ros2.routes == {}
     assert application.px4.system_id == 7
     assert application.px4.rights == ("command", "offboard", "mission")
     assert application.allow_in_flight

@@ -140,6 +140,27 @@ def test_grants_follow_communication_and_the_union_of_capabilities() -> None:
     )
 
 
+def test_routes_reach_the_placement_only_where_ros2_is_enabled() -> None:
+    routes = {"topics": [{"topic": "/imu", "type": "sensor_msgs/Imu", "direction": "subscribe"}]}
+    section = {"domainId": 3, "topics": routes["topics"], "services": []}
+    read = WasmApplication.from_dict(
+        {
+            "kind": "WasmApplication",
+            "metadata": {"name": "app", "namespace": "ns", "uid": "uid-app", "generation": 1},
+            "spec": {
+                "wasmImage": IMAGE.reference,
+                "targetDevices": [{"deviceType": "drone"}],
+                "communication": {"ros2": section | {"enabled": True}},
+            },
+        }
+    )
+    (placement,) = plan_placements(read, "gw1", [device()], [], IMAGE).apply
+    assert placement.ros2 == placement.spec_to_dict()["ros2"] == routes | {"domainId": 3}
+    disabled = dataclasses.replace(read, ros2=dataclasses.replace(read.ros2, enabled=False))
+    (placement,) = plan_placements(disabled, "gw1", [device()], [], IMAGE).apply
+    assert "ros2" not in placement.spec_to_dict()
+
+
 def test_nothing_is_written_when_nothing_changed() -> None:
     devices = [device(f"d{number}") for number in range(3)]
     first = plan_placements(application(), "gw1", devices, [], IMAGE)

@@ -14,20 +14,18 @@ from prometheus_client import CollectorRegistry
 from wasmbed.hostcalls import (
     Dispatcher,
     Ended,
-    EventType,
     HostCall,
     HostCallMetrics,
-    HostEvent,
     HostInstance,
     Instance,
-    Offer,
     Outcome,
     Outlet,
     RefusedError,
-    SensorOffer,
     Status,
 )
 from wasmbed.hostcalls.dispatcher import MAX_ACTIVE, MAX_BACKLOG_BYTES, MAX_QUEUED
+from wasmbed.runtime import Delivery, HostRequest, Provision, Secret, Sensor
+from wasmbed.runtime.abi import ROS2_HEADER, EventType, Ros2Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -35,14 +33,10 @@ if TYPE_CHECKING:
 SPEC = HostInstance("uid/default/one", "default/app", "uid", "default/one", frozenset({"wasmbed:px4"}))
 
 
-@dataclass
-class Request:
-    op: str
-    token: int = 0
-    args: tuple[Any, ...] = ()
-    data: bytes = b""
-    instance: str = SPEC.name
-    module: str = "px4"
+def Request(  # noqa: N802 - a request with defaults
+    op: str, token: int = 0, args: tuple[Any, ...] = (), data: bytes = b"", instance: str = "", module: str = "px4"
+) -> HostRequest:
+    return HostRequest(instance or SPEC.name, SPEC.application, SPEC.device, module, op, token, args, data)
 
 
 @dataclass
@@ -50,18 +44,18 @@ class Runtime:
     """The other end of `deliver`, `provide` and `secret`."""
 
     backlog_bytes: int = 0
-    events: list[HostEvent] = field(default_factory=list)
-    offers: list[Offer] = field(default_factory=list)
+    events: list[Delivery] = field(default_factory=list)
+    offers: list[Provision] = field(default_factory=list)
     batches: int = 0
 
-    def deliver(self, events: Sequence[HostEvent]) -> None:
+    def deliver(self, events: Sequence[Delivery]) -> None:
         self.batches += 1
         self.events += events
 
-    async def provide(self, offer: Offer) -> None:
+    async def provide(self, offer: Provision) -> None:
         self.offers.append(offer)
 
-    async def secret(self, application: str, device: str, key: bytes, sequence: int) -> None:
+    async def secret(self, secret: Secret) -> None:
         raise AssertionError
 
     def results(self) -> list[tuple[int, int, bytes]]:
@@ -94,7 +88,7 @@ class Autopilot:
     def available(self, device: str) -> bool:
         return self.up
 
-    def sensors(self, device: str) -> Sequence[SensorOffer]:
+    def sensors(self, device: str) -> Sequence[Sensor]:
         return ()
 
     async def open(self, instance: Instance) -> None:
@@ -135,7 +129,7 @@ class Bench:
     runtime: Runtime
     registry: CollectorRegistry
 
-    def submit(self, *requests: Request) -> None:
+    def submit(self, *requests: HostRequest) -> None:
         for request in requests:
             self.dispatcher.submit(request, self.runtime)
 
@@ -162,7 +156,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 async def test_outcome_comes_back_as_result_of_its_token(bench: Bench) -> None:
     await bench.dispatcher.open(SPEC, bench.runtime)
-    assert bench.runtime.offers == [Offer("default/one", ("px4",))]
+    assert bench.runtime.offers == [Provision("default/one", ("px4",))]
     bench.submit(Request("later", 7, ("slow",)), Request("now", 8, data=b"detail"), Request("now", 0))
     bench.backend.go.set()
     await until(lambda: len(bench.runtime.events) == 2)
@@ -203,7 +197,7 @@ async def test_calls_reach_the_backend_in_their_order(bench: Bench) -> None:
         (Request("now", 1, instance="another/default/one"), Status.UNAVAILABLE),
     ],
 )
-async def test_what_cannot_be_done_has_a_code(bench: Bench, request_: Request, status: Status) -> None:
+async def test_what_cannot_be_done_has_a_code(bench: Bench, request_: HostRequest, status: Status) -> None:
     await bench.dispatcher.open(SPEC, bench.runtime)
     bench.backend.go.set()
     bench.submit(request_)
@@ -218,11 +212,21 @@ async def test_module_without_backend_or_living_one_is_unavailable(bench: Bench)
     assert bench.backend.outlet is not None
     bench.backend.outlet.changed("default/one")
     await until(lambda: len(bench.runtime.offers) == 2)
-    assert bench.runtime.offers[-1] == Offer("default/one", ())
+    assert bench.runtime.offers[-1] == Provision("default/one", ())
     bench.submit(Request("now", 1, instance="i"), Request("publish", 2, instance="i", module="ros2"))
     await until(lambda: len(bench.runtime.events) == 2)
     assert [status for _, status, _ in bench.runtime.results()] == [Status.UNAVAILABLE] * 2
     assert bench.backend.seen == []
+
+
+async def test_failed_call_of_ros2_is_told_by_its_own_event(bench: Bench) -> None:
+    spec = HostInstance("i", "default/app", "uid", "default/one", frozenset({"wasmbed:ros2"}))
+    await bench.dispatcher.open(spec, bench.runtime)
+    bench.submit(Request("call", 9, (4,), b"{}", "i", "ros2"), Request("call", 10, ("x",), b"{}", "i", "ros2"))
+    await until(lambda: len(bench.runtime.events) == 2)
+    assert [(event.type, event.source) for event in bench.runtime.events] == [(5, 4), (5, 0)]
+    kind, status, token, _ = ROS2_HEADER.unpack(bench.runtime.events[0].data)
+    assert (kind, status, token) == (Ros2Kind.FAILURE, Status.UNAVAILABLE, 9)
 
 
 async def test_another_peer_cannot_speak_for_an_instance(bench: Bench) -> None:

@@ -241,7 +241,7 @@ TOO_MUCH = {
     ),
     "a huge table": (
         bytes(wat2wasm('(module (table 4000000000 funcref) (func (export "wasmbed_tick") (result i32) i32.const 0))')),
-        "tables of 4000000000 elements; the limit is 100000",
+        "tables of 4000000000 elements (at byte 0x17); the limit is 100000",
     ),
     "nothing to run": (HEADER + section(1, vector([])), "exports neither wasmbed_start nor wasmbed_tick"),
 }

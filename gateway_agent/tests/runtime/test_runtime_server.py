@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from runtime_support import SYS, Agent, RuntimeProcess, connected, digest_of, tick_module
-from wasmbed.runtime import Limits, LogEvent, RequestRefused, RuntimeClient, RuntimeGone, StartRequest, protocol
+from wasmbed.runtime import Limits, LogEvent, RequestRefused, RuntimeClient, RuntimeGone, StartRequest, wire
 from wasmbed.runtime.artifacts import Artifacts
 from wasmbed.runtime.events import EventQueue
 from wasmbed.runtime.server import Instances
@@ -168,7 +168,7 @@ async def test_an_agent_that_does_not_read_stops_nothing(runtime: RuntimeProcess
         b"GET / HTTP/1.1\r\n\r\n",
         b"\xff\xff\xff\xff",
         b"\0\0\0\1\xff",
-        protocol.encode({"op": "list"}),
+        wire.encode({"op": "list"}),
         b"\0\0\0\2\x81\0",
     ],
 )
@@ -204,8 +204,8 @@ async def test_a_fault_of_the_runtime_is_an_answer_and_does_not_end_the_connecti
 )
 async def test_a_bad_request_is_answered(runtime: RuntimeProcess, message: dict[str, object], says: str) -> None:
     reader, writer = await asyncio.open_unix_connection(str(runtime.socket))
-    writer.write(protocol.encode({"id": 5, **message}))
-    frames = protocol.FrameReader()
+    writer.write(wire.encode({"id": 5, **message}))
+    frames = wire.FrameReader()
     answers: list[dict[str, object]] = []
     async with asyncio.timeout(10):
         while not answers:

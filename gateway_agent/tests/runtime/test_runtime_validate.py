@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
-from wasmbed.runtime import Limits, engine, validate, wasm
+from wasmbed.runtime import Limits, validate
 from wasmbed.runtime.profiles import CLASSES
 from wasmtime import wat2wasm
 
@@ -16,8 +17,7 @@ TICK = '(func (export "wasmbed_tick") (result i32) (i32.const 0))'
 def findings(
     text: str, *, device_class: str = "gateway", limits: Limits | None = None, grants: tuple[str, ...] = ()
 ) -> str:
-    module = bytes(wat2wasm(f"(module {text})"))
-    facts = validate.Facts.of(wasm.read(module), engine.feature_refusals(module))
+    facts = validate.facts_of(bytes(wat2wasm(f"(module {text})")))
     profile = CLASSES[device_class].lowered(limits or Limits())
     return "\n".join(validate.start_findings(facts, profile, grants))
 
@@ -52,34 +52,105 @@ def test_an_ungranted_sys_import_is_named() -> None:
     assert "wasmbed:sys is not granted" in findings(f'(import "wasmbed:sys" "sleep_hint" (func (param i32))) {TICK}')
 
 
+def place_of(told: str, module: bytes) -> tuple[str, int, str]:
+    """Take a finding about a feature apart: its name, the byte at its place, the function."""
+    match = re.fullmatch(
+        r"(?:class \w+ has no|no class has) (.+), used at byte 0x([0-9a-f]+)(?: in function (.+))?", told
+    )
+    assert match, told
+    return match[1], module[int(match[2], 16)], match[3] or ""
+
+
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "feature", "byte", "function"),
     [
-        ("(func (result v128) (v128.const i64x2 0 0))", "SIMD support is not enabled"),
-        ("(func $f (return_call $f))", "tail calls support is not enabled"),
-        ("(table 1 externref)", "reference types"),
+        ("(func (param f32 i64) (result v128) (v128.const i64x2 0 0))", "SIMD", 0x7B, ""),
+        ("(func $f) (func $g (drop (v128.const i64x2 0 0)))", "SIMD", 0xFD, "1 (g)"),
+        ("(func $f (return_call $f))", "tail calls", 0x12, "0 (f)"),
+        ("(table 1 externref)", "reference types", 0x6F, ""),
+        ("(table 1 funcref) (table 1 funcref)", "reference types", 0x70, ""),
+        ("(global i32 (i32.add (i32.const 1) (i32.const 2)))", "extended constant expressions", 0x6A, ""),
     ],
 )
-def test_a_feature_is_refused_by_the_small_classes_alone(text: str, says: str) -> None:
+def test_a_feature_is_refused_by_the_small_classes_alone(text: str, feature: str, byte: int, function: str) -> None:
+    module = bytes(wat2wasm(f"(module {text} {TICK})"))
     for device_class in ("mcu", "riscv"):
-        assert findings(text + TICK, device_class=device_class).startswith(f"class {device_class}: ")
-        assert says.lower() in findings(text + TICK, device_class=device_class).lower()
+        found = findings(f"{text} {TICK}", device_class=device_class)
+        assert place_of(found, module) == (feature, byte, function)
     for device_class in ("gateway", "mpu"):
         assert findings(text + TICK, device_class=device_class) == ""
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "feature", "byte", "function"),
     [
-        ("(memory i64 1)", "memory64"),
-        ("(tag)", "exceptions"),
-        ("(memory 1) (func (result i32) (i32.atomic.load (i32.const 0)))", "threads"),
+        ("(memory i64 1)", "memory64", 0x04, ""),
+        ("(tag)", "exceptions", 0x0D, ""),
+        ("(memory 1) (func $spin (result i32) (i32.atomic.load (i32.const 0)))", "threads", 0xFE, "0 (spin)"),
+        ("(memory 1) (memory 1)", "multi-memory", 0x00, ""),
+        ("(type (array i8))", "GC", 0x5E, ""),
     ],
 )
-def test_what_no_class_has_is_refused_by_its_name(text: str, says: str) -> None:
+def test_what_no_class_has_is_refused_by_its_name(text: str, feature: str, byte: int, function: str) -> None:
     module = bytes(wat2wasm(f"(module {text} {TICK})"))
-    facts = validate.Facts.of(wasm.read(module), engine.feature_refusals(module))
-    assert says in " ".join(validate.module_findings(facts))
+    (found,) = validate.module_findings(validate.facts_of(module))
+    assert place_of(found, module) == (feature, byte, function)
+
+
+def test_several_features_are_all_told() -> None:
+    text = "(memory 1) (memory i64 1) (tag) (func $f (return_call $f) (drop (v128.const i64x2 0 0)))"
+    found = findings(f"{text} {TICK}", device_class="mcu").split("\n")
+    assert [line.split(",")[0] for line in found] == [
+        f"class mcu has no {feature}" for feature in ("multi-memory", "memory64", "exceptions", "tail calls", "SIMD")
+    ]
+
+
+def test_a_fault_in_the_code_names_its_function() -> None:
+    module = bytes(wat2wasm(f"(module (func) (func $bad (result i32) (i32.const 1)) {TICK})"))
+    broken = module.replace(b"\x04\0\x41\1\x0b", b"\x04\0\x42\1\x0b")
+    assert broken != module
+    (found,) = validate.module_findings(validate.facts_of(broken))
+    assert found.startswith("type mismatch: expected i32, found i64 (at offset 0x")
+    assert found.endswith(" in function 1 (bad)")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            '(memory 1) (data "passive") (data (i32.const 65533) "1234")',
+            r"data segment 1 \(at byte 0x\w+\) ends at byte 65537 of a memory that begins with 65536 bytes",
+        ),
+        (
+            '(memory 1) (data (i32.const -1) "")',
+            r"data segment 0 \(at byte 0x\w+\) ends at byte 4294967295 of a memory that begins with 65536 bytes",
+        ),
+        (
+            '(memory 1) (data (i32.add (i32.const 65530) (i32.const 7)) "")',
+            r"data segment 0 \(at byte 0x\w+\) ends at byte 65537 of a memory that begins with 65536 bytes",
+        ),
+        (
+            '(memory 300 (pagesize 1)) (data (i32.const 300) "1")',
+            r"data segment 0 \(at byte 0x\w+\) ends at byte 301 of a memory that begins with 300 bytes",
+        ),
+        (
+            "(table 2 funcref) (func $f) (elem (i32.const 1) $f $f)",
+            r"element segment 0 \(at byte 0x\w+\) ends at element 3 of a table that begins with 2 elements",
+        ),
+        (
+            "(table 2 funcref) (table 0 funcref) (func $f) (elem (table 1) (i32.const 0) func $f)",
+            r"element segment 0 \(at byte 0x\w+\) ends at element 1 of a table that begins with 0 elements",
+        ),
+    ],
+)
+def test_a_segment_that_would_trap_is_told_before(text: str, says: str) -> None:
+    assert re.fullmatch(says, findings(f"{text} {TICK}"))
+
+
+def test_segments_that_fit_exactly_are_no_finding() -> None:
+    text = """(memory 1) (data (i32.const 65532) "1234") (data (i32.const 65536) "") (table 2 funcref) (func $f)
+      (elem (i32.const 0) $f $f) (elem (i32.const 2)) (elem func $f $f $f)"""
+    assert findings(f"{text} {TICK}") == ""
 
 
 def test_a_memory_over_the_limit_is_told_with_both_sizes() -> None:
@@ -116,6 +187,5 @@ def test_limits_lower_a_class_and_never_raise_it() -> None:
 
 
 def test_facts_survive_the_cache() -> None:
-    module = bytes(wat2wasm(f'(module (import "a" "b" (func)) (memory 1) {TICK})'))
-    facts = validate.Facts.of(wasm.read(module), engine.feature_refusals(module))
+    facts = validate.facts_of(bytes(wat2wasm(f'(module (import "a" "b" (func)) (table 1 externref) {TICK})')))
     assert validate.Facts.from_dict(json.loads(json.dumps(dataclasses.asdict(facts)))) == facts

@@ -29,10 +29,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Ros2:
-    """``spec.communication.ros2``."""
+    """``spec.communication.ros2``; `routes` has topics, services and actions as they are written (docs/ros2.md)."""
 
     enabled: bool = False
     domain_id: int | None = None
+    routes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_fields(cls, communication: Fields) -> Ros2:
+        """Read the section."""
+        fields, section = communication.child_or_empty("ros2"), communication.mapping("ros2")
+        routes = {key: section[key] for key in ("topics", "services", "actions") if section.get(key)}
+        return cls(fields.flag("enabled"), fields.optional_integer("domainId"), routes)
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,7 @@ class WasmApplication:
         memory = spec.child_or_empty("resources").child_or_empty("limits").quantity("memory")
         config = spec.child_or_empty("runtime").child_or_empty("config")
         communication = spec.child_or_empty("communication")
-        ros2, px4 = communication.child_or_empty("ros2"), communication.child_or_empty("px4")
+        px4 = communication.child_or_empty("px4")
         return cls(
             metadata=metadata,
             wasm_image=spec.text("wasmImage"),
@@ -179,7 +187,7 @@ class WasmApplication:
             max_memory=config.optional_integer("maxMemory"),
             max_stack=config.optional_integer("maxStack"),
             max_cpu_millis_per_call=config.optional_integer("maxCpuMillisPerCall"),
-            ros2=Ros2(ros2.flag("enabled"), ros2.optional_integer("domainId")),
+            ros2=Ros2.from_fields(communication),
             px4=Px4(
                 px4.flag("enabled"),
                 px4.optional_integer("systemId"),

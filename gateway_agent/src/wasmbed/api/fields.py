@@ -109,6 +109,10 @@ class Fields:
                 raise ApiObjectError(f"{self._object}: {self._at(name)}.{key} must be a string, not {_name(value)}")
         return dict(values)
 
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A mapping as it is, for a reader of its own; empty where there is none."""
+        return dict(self._value(name, Mapping, "a mapping") or {})
+
     def child(self, name: str) -> Fields:
         """A mapping that must be there."""
         return Fields(self._required(name, self._data.get(name)), self._object, self._at(name))

@@ -165,7 +165,10 @@ class PlacementStatus:
 
 @dataclass(frozen=True)
 class Placement:
-    """A Placement; `image` is the reference without digest, `digest` that of the OCI manifest."""
+    """A Placement; `image` is the reference without digest, `digest` that of the OCI manifest.
+
+    `ros2` has domainId, topics, services and actions as the application has them.
+    """
 
     metadata: Metadata
     gateway: str
@@ -178,6 +181,7 @@ class Placement:
     allow_in_flight: bool = False
     px4: PlacementPx4 | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    ros2: Mapping[str, Any] = field(default_factory=dict)
     status: PlacementStatus = PlacementStatus()
 
     @classmethod
@@ -209,6 +213,7 @@ class Placement:
             allow_in_flight=spec.flag("allowInFlight"),
             px4=PlacementPx4.from_fields(spec.child("px4")) if spec.has("px4") else None,
             env={item.text("name"): item.text("value") for item in spec.children("env")},
+            ros2=spec.mapping("ros2"),
             status=PlacementStatus.from_fields(fields.child_or_empty("status")),
         )
 
@@ -237,6 +242,8 @@ class Placement:
             spec["allowInFlight"] = True
         if self.px4 is not None:
             spec["px4"] = self.px4.to_dict()
+        if self.ros2:
+            spec["ros2"] = dict(self.ros2)
         return spec
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wasmbed.api import (
     LABEL_APPLICATION,
@@ -80,6 +80,14 @@ def grants_of(application: WasmApplication, devices: Iterable[EdgeDevice]) -> tu
     return tuple(sorted(grants))
 
 
+def ros2_of(application: WasmApplication) -> dict[str, Any]:
+    """Routes and domain of a Placement; nothing where ROS 2 is not granted."""
+    ros2 = application.ros2
+    if not ros2.enabled:
+        return {}
+    return dict(ros2.routes) | ({} if ros2.domain_id is None else {"domainId": ros2.domain_id})
+
+
 def plan_placements(
     application: WasmApplication,
     gateway: str,
@@ -148,6 +156,7 @@ def _placement(
         allow_in_flight=application.allow_in_flight,
         px4=_px4(application) if Grant.PX4 in grants else None,
         env=dict(sorted(application.env.items())),
+        ros2=ros2_of(application),
     )
 
 

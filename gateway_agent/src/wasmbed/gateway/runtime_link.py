@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from wasmbed.gateway.model import retry_delay_s
-from wasmbed.runtime import LogEvent, RequestRefused, RuntimeClient, RuntimeGone
+from wasmbed.runtime import LogEvent, RequestRefused, RuntimeClient, RuntimeGone, StateEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ async def keep_runtime(
                 async for event in client.events():
                     if isinstance(event, LogEvent):
                         logs.forward(event)
-                    else:
+                    elif isinstance(event, StateEvent):
                         reconciler.observe(event)
         except (RuntimeGone, RequestRefused) as error:
             if connected_at is not None or failures == 0:

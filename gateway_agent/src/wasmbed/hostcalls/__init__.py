@@ -1,6 +1,6 @@
 """Host calls of applications that something outside their runtime carries out: autopilot, ROS 2, sensors, uplink."""
 
-from wasmbed.hostcalls.codes import EventType, Status
+from wasmbed.hostcalls.codes import Status
 from wasmbed.hostcalls.dispatcher import Dispatcher
 from wasmbed.hostcalls.metrics import HostCallMetrics
 from wasmbed.hostcalls.model import (
@@ -8,17 +8,13 @@ from wasmbed.hostcalls.model import (
     BadCallError,
     Ended,
     HostCall,
-    HostEvent,
     HostInstance,
-    HostRequest,
     Instance,
-    Offer,
     Outcome,
     Outlet,
     Peer,
     PeerGoneError,
     RefusedError,
-    SensorOffer,
 )
 
 __all__ = [
@@ -26,19 +22,14 @@ __all__ = [
     "BadCallError",
     "Dispatcher",
     "Ended",
-    "EventType",
     "HostCall",
     "HostCallMetrics",
-    "HostEvent",
     "HostInstance",
-    "HostRequest",
     "Instance",
-    "Offer",
     "Outcome",
     "Outlet",
     "Peer",
     "PeerGoneError",
     "RefusedError",
-    "SensorOffer",
     "Status",
 ]

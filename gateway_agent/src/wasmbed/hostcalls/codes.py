@@ -1,4 +1,4 @@
-"""Numbers of application ABI 1 as the peers of a runtime use them: status codes and event types (docs/abi.md)."""
+"""What a host call came to (docs/abi.md)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """What a host call came to; 0 or a negative code, named as in the SDK's header without WB_E."""
+    """0 or an error code of application ABI 1, as in `runtime.abi.Code`."""
 
     OK = 0
     DENIED = -1
@@ -20,19 +20,3 @@ class Status(IntEnum):
     REJECTED = -71
     RATE = -75
     TOOBIG = -90
-
-
-class EventType(IntEnum):
-    """Types of events that come from outside the runtime."""
-
-    TELEMETRY = 3
-    SENSOR = 4
-    ROS2 = 5
-    RESULT = 6
-    SECURE = 7
-    LINK = 8
-    OWNER = 9
-
-
-# What may be dropped when a peer does not keep up; every other event is bounded by what asked for it.
-DROPPABLE = frozenset({EventType.TELEMETRY, EventType.SENSOR, EventType.ROS2})

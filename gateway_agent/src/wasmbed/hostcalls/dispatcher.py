@@ -16,24 +16,25 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 
-from wasmbed.hostcalls.codes import DROPPABLE, EventType, Status
+from wasmbed.hostcalls.codes import Status
 from wasmbed.hostcalls.metrics import HostCallMetrics
 from wasmbed.hostcalls.model import (
     BadCallError,
     Ended,
     HostCall,
-    HostEvent,
     Instance,
-    Offer,
     Outcome,
     PeerGoneError,
     RefusedError,
 )
+from wasmbed.runtime import Delivery, Provision
+from wasmbed.runtime.abi import ROS2_HEADER, EventType, Ros2Kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from wasmbed.hostcalls.model import Backend, HostInstance, HostRequest, Peer
+    from wasmbed.hostcalls.model import Backend, HostInstance, Peer
+    from wasmbed.runtime import HostRequest
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ MAX_ACTIVE: Final = 64
 MAX_QUEUED: Final = 256
 MAX_ACTIVE_TOTAL: Final = 8192
 # Above this a peer does not keep up, and events that may be dropped are.
-MAX_BACKLOG_BYTES: Final = 8 << 20
+MAX_BACKLOG_BYTES: Final = 2 << 20
 # So that one frame of events stays far below the protocol's limit.
 MAX_BATCH_BYTES: Final = 2 << 20
 _RESULTS: Final = {code.value: code.name.lower() for code in Status}
@@ -68,10 +69,10 @@ class Dispatcher:
         self._metrics = metrics or HostCallMetrics(CollectorRegistry())
         self._backends: dict[str, Backend] = {}
         self._open: dict[str, _Open] = {}
-        self._outbox: dict[int, tuple[Peer, list[HostEvent], int]] = {}
+        self._outbox: dict[int, tuple[Peer, list[Delivery], int]] = {}
         self._flush_planned = False
         self._active = 0
-        self._told: dict[tuple[int, str], Offer] = {}
+        self._told: dict[tuple[int, str], Provision] = {}
         self._changed: set[str] = set()
         self._trapped: set[str] = set()
         self._lost: list[_Open] = []
@@ -181,7 +182,7 @@ class Dispatcher:
         outcome = self._refusal(found, request, backend)
         if outcome is None and backend is not None:
             try:
-                call = HostCall(found.instance, request.op, request.args, request.data, request.token)
+                call = HostCall(found.instance, request.op, request.args, request.data or b"", request.token)
                 result = backend.handle(call)
             except BadCallError as error:
                 log.debug("bad call instance=%s error=%s", request.instance, error)
@@ -241,13 +242,13 @@ class Dispatcher:
         module = request.module if backend is not None else "other"
         op = request.op if backend is not None and request.op in backend.operations else "other"
         self._metrics.calls.labels(module, op, _RESULTS.get(outcome.status, "other")).inc()
-        if request.token > 0:
-            data = struct.pack("<i", outcome.status) + outcome.detail
-            self._post(peer, HostEvent(request.instance, EventType.RESULT, request.token, data))
+        event = _event(request, outcome)
+        if event is not None:
+            self._post(peer, event)
 
-    def _post(self, peer: Peer, event: HostEvent) -> None:
+    def _post(self, peer: Peer, event: Delivery) -> None:
         _, events, size = self._outbox.get(id(peer), (peer, [], 0))
-        if event.type in DROPPABLE and size + peer.backlog_bytes >= MAX_BACKLOG_BYTES:
+        if _droppable(event) and size + peer.backlog_bytes >= MAX_BACKLOG_BYTES:
             self.dropped(_MODULES[EventType(event.type)])
             return
         events.append(event)
@@ -260,7 +261,7 @@ class Dispatcher:
         self._flush_planned = False
         outbox, self._outbox = self._outbox, {}
         for peer, events, _ in outbox.values():
-            batch: list[HostEvent] = []
+            batch: list[Delivery] = []
             size = 0
             for event in events:
                 if batch and size + len(event.data) > MAX_BATCH_BYTES:
@@ -339,7 +340,7 @@ class Dispatcher:
     async def _provide(self, peer: Peer, device: str) -> None:
         available = tuple(sorted(name for name, backend in self._backends.items() if backend.available(device)))
         sensors = tuple(offer for backend in self._backends.values() for offer in backend.sensors(device))
-        offer = Offer(device, available, True, sensors)
+        offer = Provision(device, available, True, sensors)
         if self._told.get((id(peer), device)) != offer:
             self._told[id(peer), device] = offer
             try:
@@ -347,3 +348,24 @@ class Dispatcher:
             except BaseException:
                 self._told.pop((id(peer), device), None)
                 raise
+
+
+def _droppable(event: Delivery) -> bool:
+    """Whether newer ones make up for it: samples, and messages of ROS 2 but nothing that belongs to a call."""
+    if event.type == EventType.ROS2:
+        return event.data[:1] == bytes([Ros2Kind.MESSAGE])
+    return event.type in {EventType.TELEMETRY, EventType.SENSOR}
+
+
+def _event(request: HostRequest, outcome: Outcome) -> Delivery | None:
+    """The event that tells an outcome: RESULT, but for calls of ROS 2, of which only a failure is told here."""
+    if request.token <= 0:
+        return None
+    if (request.module, request.op) != ("ros2", "call"):
+        data = struct.pack("<i", outcome.status) + outcome.detail
+        return Delivery(request.instance, EventType.RESULT, request.token, data)
+    if outcome.status == Status.OK:
+        return None
+    handle = request.args[0] if request.args and type(request.args[0]) is int else 0
+    header = ROS2_HEADER.pack(Ros2Kind.FAILURE, outcome.status, request.token, time.time_ns())
+    return Delivery(request.instance, EventType.ROS2, max(0, handle), header + outcome.detail)

@@ -7,11 +7,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wasmbed.hostcalls.codes import Status
+from wasmbed.runtime import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from wasmbed.hostcalls.codes import EventType
+    from wasmbed.runtime import Provision, Secret, Sensor
+    from wasmbed.runtime.abi import EventType
 
 
 class RefusedError(Exception):
@@ -38,53 +40,6 @@ class Outcome(NamedTuple):
     detail: bytes = b""
 
 
-class HostRequest(Protocol):
-    """A request as it comes from a runtime; `args` and `data` are an application's, so nothing of them is trusted."""
-
-    @property
-    def instance(self) -> str: ...
-    @property
-    def module(self) -> str: ...
-    @property
-    def op(self) -> str: ...
-    @property
-    def token(self) -> int: ...
-    @property
-    def args(self) -> Sequence[Any]: ...
-    @property
-    def data(self) -> bytes: ...
-
-
-class HostEvent(NamedTuple):
-    """One row of `deliver`."""
-
-    instance: str
-    type: int
-    source: int
-    data: bytes
-
-
-@dataclass(frozen=True)
-class SensorOffer:
-    """A sensor of a device, as `provide` tells it; its index is its place in the list."""
-
-    name: str
-    kind: int
-    values: int
-    rate_millihz: int
-    max_bytes: int
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What host modules have a living backend for a device now."""
-
-    device: str
-    available: tuple[str, ...] = ()
-    link: bool = True
-    sensors: tuple[SensorOffer, ...] = ()
-
-
 class Peer(Protocol):
     """Where instances live: the gateway's own runtime, or a device behind a link."""
 
@@ -93,16 +48,16 @@ class Peer(Protocol):
         """Bytes that wait to be sent to it."""
         ...
 
-    def deliver(self, events: Sequence[HostEvent]) -> None:
+    def deliver(self, events: Sequence[Delivery]) -> None:
         """Send events; never waits, and a peer that is gone is none of the caller's concern."""
         ...
 
-    async def provide(self, offer: Offer) -> None:
+    async def provide(self, provision: Provision) -> None:
         """Tell what is available for a device; raises PeerGoneError."""
         ...
 
-    async def secret(self, application: str, device: str, key: bytes, sequence: int) -> None:
-        """Hand over an application's sealing key and the first number of a block; raises PeerGoneError."""
+    async def secret(self, secret: Secret) -> None:
+        """Hand over an application's sealing key; raises PeerGoneError."""
         ...
 
 
@@ -126,7 +81,7 @@ class HostInstance:
 class Instance:
     """An open instance as backends see it."""
 
-    def __init__(self, spec: HostInstance, peer: Peer, post: Callable[[HostEvent], None]) -> None:
+    def __init__(self, spec: HostInstance, peer: Peer, post: Callable[[Delivery], None]) -> None:
         self.spec = spec
         self.peer = peer
         self._post = post
@@ -141,7 +96,7 @@ class Instance:
 
     def post(self, kind: EventType, source: int, data: bytes) -> None:
         """Send an event to the instance with the others of this turn of the loop; on the loop's thread alone."""
-        self._post(HostEvent(self.spec.name, int(kind), source, data))
+        self._post(Delivery(self.spec.name, int(kind), source, data))
 
 
 @dataclass(frozen=True)
@@ -207,7 +162,7 @@ class Backend(Protocol):
         """Whether calls for this device can be carried out now."""
         ...
 
-    def sensors(self, device: str) -> Sequence[SensorOffer]:
+    def sensors(self, device: str) -> Sequence[Sensor]:
         """The sensors it has for a device; empty for every module but `sensor`."""
         ...
 

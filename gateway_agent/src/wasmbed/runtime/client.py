@@ -6,18 +6,26 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from wasmbed.runtime import protocol
-from wasmbed.runtime.protocol import Event, Hello, InstanceStatus, LogEvent, ProtocolError, StartRequest
+from wasmbed.runtime import abi, protocol, wire
+from wasmbed.runtime.reports import Event, Hello, HostRequest, InstanceStatus, LogEvent, event_from_wire
+from wasmbed.runtime.wire import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
+
+    from wasmbed.runtime.protocol import Delivery, Provision, Secret, StartRequest
 
 CALL_TIMEOUT_S: Final = 15.0
 # Two are asked for at once, and a module waits for the other one's compilation (120 s at most) before its own begins.
 LOAD_TIMEOUT_S: Final = 300.0
+# What `deliver` may have on its way; a quarter of it for what may be lost.
+MAX_UNSENT_BYTES: Final = 32 * 1024 * 1024
+MAX_DELIVERED_BYTES: Final = 8 * 1024 * 1024
+_MAY_BE_LOST: Final = (abi.EventType.TELEMETRY, abi.EventType.SENSOR, abi.EventType.ROS2, abi.EventType.MESSAGE)
 MAX_WAITING_LOGS: Final = 4096
-MAX_WAITING_EVENTS: Final = 2 * MAX_WAITING_LOGS
+MAX_WAITING_REQUESTS: Final = 2 * MAX_WAITING_LOGS
+MAX_WAITING_EVENTS: Final = 3 * MAX_WAITING_LOGS
 
 
 class RuntimeGone(Exception):  # noqa: N818 - a state of the other side, named in the design
@@ -41,7 +49,7 @@ class _Link(asyncio.Protocol):
     """Matches answers to requests and queues events; never blocks the runtime because nobody reads the events."""
 
     def __init__(self) -> None:
-        self._reader = protocol.FrameReader()
+        self._reader = wire.FrameReader()
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._events: deque[Event] = deque()
         self._dropped = 0
@@ -78,11 +86,11 @@ class _Link(asyncio.Protocol):
 
     def _take(self, message: dict[str, Any]) -> None:
         if "id" in message:
-            future = self._waiting.pop(protocol.number(message, "id", 0, 1 << 62), None)
+            future = self._waiting.pop(wire.number(message, "id", 0, 1 << 62), None)
             if future is not None and not future.done():
                 future.set_result(message)
             return
-        event = protocol.event_from_wire(message)
+        event = event_from_wire(message)
         if isinstance(event, LogEvent):
             if len(self._events) >= MAX_WAITING_LOGS:
                 self._dropped += 1 + event.dropped
@@ -90,18 +98,28 @@ class _Link(asyncio.Protocol):
             if self._dropped:
                 event = LogEvent(**{**event.__dict__, "dropped": event.dropped + self._dropped})
                 self._dropped = 0
+        elif isinstance(event, HostRequest) and len(self._events) >= MAX_WAITING_REQUESTS:
+            self._refuse(event)
+            return
         elif len(self._events) >= MAX_WAITING_EVENTS:
             self.end("events were not read; connect again and list the instances")
             return
         self._events.append(event)
         self._wake.set()
 
+    def _refuse(self, request: HostRequest) -> None:
+        """Answer for a reader that is too slow."""
+        if request.token:
+            status = int(abi.Code.UNAVAILABLE).to_bytes(4, "little", signed=True)
+            row = [request.instance, int(abi.EventType.RESULT), request.token, status]
+            self.tell({"deliver": [row]}, needed=True)
+
     async def call(self, op: str, fields: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         if self._gone is not None or self._transport is None:
             raise RuntimeGone(self._gone or "not connected")
         self._next_id += 1
         number = self._next_id
-        frame = protocol.encode({"id": number, "op": op, **fields})
+        frame = wire.encode({"id": number, "op": op, **fields})
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         self._transport.write(frame)
@@ -122,6 +140,19 @@ class _Link(asyncio.Protocol):
             str(answer.get("message")),
             tuple(str(finding) for finding in findings) if isinstance(findings, list) else (),
         )
+
+    def tell(self, message: dict[str, Any], *, needed: bool) -> bool:
+        if self._gone is not None or self._transport is None:
+            raise RuntimeGone(self._gone or "not connected")
+        waiting = self._transport.get_write_buffer_size()
+        if waiting > MAX_UNSENT_BYTES:
+            why = f"the runtime does not read; {waiting} bytes are unsent"
+            self.end(why)
+            raise RuntimeGone(why)
+        if not needed and waiting > MAX_UNSENT_BYTES // 4:
+            return False
+        self._transport.write(wire.encode(message))
+        return True
 
     async def next_event(self) -> Event:
         while not self._events:
@@ -175,9 +206,9 @@ class RuntimeClient:
         answer = await self._link.call("hello", {"version": protocol.VERSION}, CALL_TIMEOUT_S)
         try:
             return Hello(
-                protocol.number(answer, "version", 1, 1 << 31),
-                protocol.text(answer, "wasmbed"),
-                protocol.text(answer, "wasmtime"),
+                wire.number(answer, "version", 1, 1 << 31),
+                wire.text(answer, "wasmbed"),
+                wire.text(answer, "wasmtime"),
             )
         except ProtocolError as error:
             raise RuntimeGone(f"the runtime's hello is not readable: {error}") from error
@@ -197,10 +228,12 @@ class RuntimeClient:
         await self._link.call("load", {"digest": digest, "wasm": wasm}, timeout_s)
 
     async def start(self, request: StartRequest) -> None:
-        """Start an instance; its states follow as events.
+        """Start an instance; its states follow as events. Other content under a known id is a hot update.
 
-        Raises RequestRefused: NotFound (digest not loaded), InvalidModule (with findings: imports that are not granted,
-        features, limits), BadRequest (the id runs with other content: stop it first), DeviceError (no more room).
+        The new one is started with the old one's state before the old one ends. When it fails within its first minute
+        the old one is back, which its state tells with `rolled_back`. Raises RequestRefused: NotFound (digest not
+        loaded), InvalidModule (with findings: imports that are not granted, features, limits), BadRequest (what runs
+        there is being stopped, or isolation or class are others: stop it first), DeviceError (no more room).
         """
         await self._link.call("start", request.to_wire(), CALL_TIMEOUT_S)
 
@@ -215,6 +248,48 @@ class RuntimeClient:
         """Stop an instance and wait until it is gone; nothing happens when there is none."""
         await self._link.call("stop", {"instance": instance}, CALL_TIMEOUT_S)
 
+    async def provide(self, provision: Provision) -> None:
+        """Tell what a device's host modules have behind them from now on; a change of link makes LINK events."""
+        await self._link.call("provide", provision.to_wire(), CALL_TIMEOUT_S)
+
+    async def secret(self, secret: Secret) -> None:
+        """Hand over an application's sealing key and a block of sequence numbers; the runtime never shows it."""
+        await self._link.call("secret", secret.to_wire(), CALL_TIMEOUT_S)
+
+    def deliver(self, batch: Iterable[Delivery]) -> int:
+        """Send events to instances, in order and without an answer; return how many were not sent.
+
+        When the runtime reads too slowly, telemetry, samples and messages are left out. What is no longer running, and
+        tokens that nobody waits for, are ignored over there. Raises ProtocolError for one that is too large.
+        """
+        lost = size = 0
+        rows: list[Delivery] = []
+
+        def send() -> int:
+            message = {"deliver": [row.to_wire() for row in rows]}
+            return 0 if self._link.tell(message, needed=False) else self._needed(rows)
+
+        for row in batch:
+            if rows and (size + len(row.data) > MAX_DELIVERED_BYTES or len(rows) >= protocol.MAX_DELIVERIES):
+                lost += send()
+                rows, size = [], 0
+            rows.append(row)
+            size += len(row.data)
+        return lost + (send() if rows else 0)
+
+    def _needed(self, rows: list[Delivery]) -> int:
+        needed = [row.to_wire() for row in rows if row.type not in _MAY_BE_LOST]
+        if needed:
+            self._link.tell({"deliver": needed}, needed=True)
+        return len(rows) - len(needed)
+
+    async def metrics(self) -> dict[str, float]:
+        """Return the runtime's counters: `calls NAME` and `refused NAME` by host function, `dropped TYPE` by event."""
+        counters = (await self._link.call("metrics", {}, CALL_TIMEOUT_S)).get("counters")
+        if not isinstance(counters, dict):
+            raise RuntimeGone("the runtime's metrics are not readable")
+        return {str(name): float(value) for name, value in counters.items() if isinstance(value, (int, float))}
+
     async def list(self) -> list[InstanceStatus]:
         """Return every instance with its state and the key of its start request."""
         answer = await self._link.call("list", {}, CALL_TIMEOUT_S)
@@ -227,9 +302,10 @@ class RuntimeClient:
             raise RuntimeGone(f"the runtime's list is not readable: {error}") from error
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield logs and states as they come, to one reader; raises RuntimeGone at the end of the connection.
+        """Yield logs, states and applications' requests to one reader; raises RuntimeGone at the connection's end.
 
-        Logs that nobody reads are dropped and counted in the next one's `dropped`.
+        Logs that nobody reads are dropped and counted in the next one's `dropped`; requests are then answered
+        UNAVAILABLE.
         """
         while True:
             yield await self._link.next_event()

@@ -131,12 +131,9 @@ def check_and_compile(module: bytes, directory: Path, name: str) -> list[str]:
     if len(module) > MAX_MODULE_BYTES:
         return [f"the module is larger than {MAX_MODULE_BYTES} bytes"]
     try:
-        contents = wasm.read(module)
+        facts = validate.facts_of(module)
     except wasm.ModuleError as error:
         return [str(error)]
-    if contents.over_limit:
-        return validate.module_findings(validate.Facts.of(contents, {}))
-    facts = validate.Facts.of(contents, engine.feature_refusals(module))
     if findings := validate.module_findings(facts):
         return findings
     try:

@@ -9,7 +9,7 @@ from wasmtime import Frame, TrapCode
 from wasmtime import _ffi as ffi
 from wasmtime._trap import FrameList
 
-from wasmbed.runtime.protocol import shorten
+from wasmbed.runtime.wire import shorten
 
 if TYPE_CHECKING:
     from wasmtime import Trap, WasmtimeError

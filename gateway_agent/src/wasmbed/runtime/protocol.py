@@ -1,117 +1,46 @@
-"""Messages between the gateway agent and the runtime: frames, values and their limits.
+"""What a gateway agent or a device's service (the peer) says to the runtime, protocol 2; `reports` has the other way.
 
-A frame is a 4-byte big-endian length and a CBOR map (RFC 8949) of at most MAX_FRAME_BYTES. A request has an `id` and an
-`op`; its answer has the same `id`; a message without an `id` is an event. Both sides read through FrameReader and the
-`from_wire` functions, which raise ProtocolError and nothing else.
+A request has an `id` and an `op`; its answer has the same `id`. What has no `id` is not answered: events and host
+requests of the runtime, `deliver` of the peer. Everything is read by `from_wire` functions, which raise ProtocolError
+and nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import cbor2
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from wasmbed.runtime import abi
+from wasmbed.runtime.reports import BACKENDS, names
+from wasmbed.runtime.wire import (
+    MAX_FRAME_BYTES,
+    ProtocolError,
+    digest,
+    number,
+    octets,
+    text,
+    texts,
+)
 
-VERSION: Final = 1
-MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION: Final = 2
 # Room in the frame for the rest of the message.
 MAX_MODULE_BYTES: Final = MAX_FRAME_BYTES - 64 * 1024
-MAX_MESSAGE_BYTES: Final = 256
-MAX_NAME_BYTES: Final = 512
-MAX_GRANTS: Final = 32
+MAX_ROUTES: Final = 256
+MAX_SENSORS: Final = 64
+MAX_DELIVERIES: Final = 4096
+KEY_BYTES: Final = 32
 # As much as a Placement can hold: 64 names of 128 and values of 4096 characters.
 MAX_ENV: Final = 64
 MAX_ENV_BYTES: Final = MAX_ENV * (128 + 4096) * 4
-_HEADER_BYTES: Final = 4
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
-State = Literal["Starting", "Running", "Failed"]
-STATES: Final = ("Starting", "Running", "Failed")
-Reason = Literal["InvalidModule", "DeviceError", "BadRequest", "NotFound"]
-REASONS: Final = ("InvalidModule", "DeviceError", "BadRequest", "NotFound")
-
-
-class ProtocolError(Exception):
-    """Bytes or a message that the protocol does not allow; the message says what and where."""
-
-
-def shorten(text: str, limit_bytes: int = MAX_MESSAGE_BYTES) -> str:
-    """Cut a text to at most limit_bytes of UTF-8, at a character, with an ellipsis where it was cut."""
-    data = text.encode("utf-8", "replace")
-    if len(data) <= limit_bytes:
-        return data.decode()
-    return data[: limit_bytes - 3].decode("utf-8", "ignore") + "…"
-
-
-def encode(message: Mapping[str, Any]) -> bytes:
-    """Make a frame; raises ProtocolError when it would be longer than MAX_FRAME_BYTES."""
-    body = cbor2.dumps(message)
-    if len(body) > MAX_FRAME_BYTES:
-        raise ProtocolError(f"a message of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
-    return len(body).to_bytes(_HEADER_BYTES, "big") + body
-
-
-class FrameReader:
-    """Takes bytes as they come and gives whole messages; holds at most one frame and what came with it."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Yield every message completed by data; raises ProtocolError, after which the stream is of no use."""
-        self._buffer += data
-        while len(self._buffer) >= _HEADER_BYTES:
-            length = int.from_bytes(self._buffer[:_HEADER_BYTES], "big")
-            if length > MAX_FRAME_BYTES:
-                raise ProtocolError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
-            if len(self._buffer) < _HEADER_BYTES + length:
-                return
-            body = bytes(memoryview(self._buffer)[_HEADER_BYTES : _HEADER_BYTES + length])
-            del self._buffer[: _HEADER_BYTES + length]
-            yield _decode(body)
-
-
-def _decode(body: bytes) -> dict[str, Any]:
-    try:
-        message = cbor2.loads(body)
-    except Exception as error:  # the decoder's own hooks raise more than its documented errors
-        raise ProtocolError(f"not CBOR: {error}") from error
-    if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
-        raise ProtocolError("not a CBOR map with text keys")
-    return message
-
-
-def text(message: Mapping[str, Any], name: str, *, limit_bytes: int = MAX_NAME_BYTES, empty: bool = False) -> str:
-    """Return a text field; raises ProtocolError when it is missing, not text, empty (unless allowed) or too long."""
-    value = message.get(name)
-    if not isinstance(value, str):
-        raise ProtocolError(f"field {name!r} is not a text")
-    if not value and not empty:
-        raise ProtocolError(f"field {name!r} is empty")
-    if len(value.encode("utf-8", "replace")) > limit_bytes:
-        raise ProtocolError(f"field {name!r} is longer than {limit_bytes} bytes")
-    return value
-
-
-def number(message: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    """Return an integer field within low..high; raises ProtocolError otherwise."""
-    value = message.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ProtocolError(f"field {name!r} is not a number from {low} to {high}")
-    return value
-
-
-def digest(message: Mapping[str, Any]) -> str:
-    """Return the field `digest` of the form sha256:<64 hexadecimal digits>; raises ProtocolError otherwise."""
-    value = text(message, "digest")
-    if not _DIGEST.fullmatch(value):
-        raise ProtocolError(f"digest {value[:80]!r} is not sha256: and 64 hexadecimal digits")
-    return value
+Isolation = Literal["shared", "dedicated"]
+ISOLATIONS: Final = ("shared", "dedicated")
 
 
 @dataclass(frozen=True)
@@ -143,7 +72,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class StartRequest:
-    """One module on one device: everything that decides how it runs, so that equal requests are the same instance."""
+    """One module on one device: everything that decides how it runs, so that equal requests are the same instance.
+
+    cpu_share is in thousandths of a core over time, None for no bound; routes are (alias, direction, kind) in the order
+    of their handles; rights are what the application may do to the autopilot, for example `px4-command`.
+    """
 
     instance: str
     digest: str
@@ -153,9 +86,14 @@ class StartRequest:
     limits: Limits = Limits()
     grants: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    app_uid: str = ""
+    cpu_share: int | None = None
+    isolation: Isolation = "shared"
+    routes: tuple[tuple[str, str, str], ...] = ()
+    rights: tuple[str, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
-        return {
+        fields = {
             "instance": self.instance,
             "digest": self.digest,
             "application": self.application,
@@ -164,19 +102,18 @@ class StartRequest:
             "limits": self.limits.to_wire(),
             "grants": sorted(set(self.grants)),
             "env": dict(self.env),
+            "app_uid": self.app_uid,
+            "isolation": self.isolation,
+            "routes": [list(route) for route in self.routes],
+            "rights": sorted(set(self.rights)),
         }
+        return fields if self.cpu_share is None else {**fields, "cpu_share": self.cpu_share}
 
     @classmethod
     def from_wire(cls, message: Mapping[str, Any]) -> StartRequest:
-        env = message.get("env", {})
-        if not isinstance(env, dict) or len(env) > MAX_ENV:
-            raise ProtocolError(f"field 'env' is not a map of at most {MAX_ENV} entries")
-        if not all(isinstance(key, str) and isinstance(value, str) for key, value in env.items()):
-            raise ProtocolError("field 'env' holds something else than texts")
-        if sum(len(key.encode("utf-8", "replace")) + len(env[key].encode("utf-8", "replace")) for key in env) > (
-            MAX_ENV_BYTES
-        ):
-            raise ProtocolError(f"field 'env' is longer than {MAX_ENV_BYTES} bytes")
+        isolation = message.get("isolation", "shared")
+        if isolation not in ISOLATIONS:
+            raise ProtocolError(f"field 'isolation' is not one of {', '.join(ISOLATIONS)}")
         return cls(
             instance=text(message, "instance"),
             digest=digest(message),
@@ -184,8 +121,13 @@ class StartRequest:
             device=text(message, "device"),
             device_class=text(message, "class", limit_bytes=32),
             limits=Limits.from_wire(message.get("limits", {})),
-            grants=_grants(message),
-            env=dict(env),
+            grants=names(message, "grants"),
+            env=_env(message),
+            app_uid=text({"app_uid": "", **message}, "app_uid", empty=True),
+            cpu_share=None if message.get("cpu_share") is None else number(message, "cpu_share", 1, 1_000_000),
+            isolation=isolation,
+            routes=_routes(message),
+            rights=names(message, "rights"),
         )
 
     def key(self) -> str:
@@ -194,116 +136,134 @@ class StartRequest:
 
 
 @dataclass(frozen=True)
-class Hello:
-    """Versions of the runtime."""
+class Sensor:
+    """One sensor of a device; kind is an abi.SensorKind, max_bytes the longest sample with its header."""
 
-    version: int
-    wasmbed: str
-    wasmtime: str
-
-
-@dataclass(frozen=True)
-class InstanceStatus:
-    """One row of `list`."""
-
-    instance: str
-    digest: str
-    state: State
-    reason: str
-    message: str
-    restarts: int
-    key: str
-    grants: tuple[str, ...] = ()
+    name: str
+    kind: int
+    values: int
+    rate_millihz: int
+    max_bytes: int
 
     def to_wire(self) -> dict[str, Any]:
         return dict(self.__dict__)
 
     @classmethod
-    def from_wire(cls, message: object) -> InstanceStatus:
+    def from_wire(cls, message: object) -> Sensor:
         if not isinstance(message, dict):
-            raise ProtocolError("an instance is not a map")
+            raise ProtocolError("a sensor is not a map")
         return cls(
-            instance=text(message, "instance"),
-            digest=digest(message),
-            state=_state(message),
-            reason=text(message, "reason", empty=True),
-            message=text(message, "message", empty=True),
-            restarts=number(message, "restarts", 0, 1 << 62),
-            key=text(message, "key"),
-            grants=_grants(message),
+            name=text(message, "name", limit_bytes=64),
+            kind=number(message, "kind", 1, 0xFFFF),
+            values=number(message, "values", 0, 0xFFFF),
+            rate_millihz=number(message, "rate_millihz", 0, 0xFFFF_FFFF),
+            max_bytes=number(message, "max_bytes", abi.SAMPLE.size, abi.SAMPLE_MAX),
         )
 
 
 @dataclass(frozen=True)
-class LogEvent:
-    """One line an application logged; dropped counts the lines lost before it."""
+class Provision:
+    """What a device's host modules have behind them now; link is the one between device and gateway."""
 
-    instance: str
-    application: str
     device: str
-    level: int
-    text: str
-    dropped: int = 0
+    available: tuple[str, ...] = ()
+    link: bool = True
+    sensors: tuple[Sensor, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
-        return {"event": "log", **self.__dict__}
+        return {
+            "device": self.device,
+            "available": sorted(set(self.available)),
+            "link": self.link,
+            "sensors": [sensor.to_wire() for sensor in self.sensors],
+        }
+
+    @classmethod
+    def from_wire(cls, message: Mapping[str, Any]) -> Provision:
+        available = texts(message, "available", len(BACKENDS))
+        if unknown := set(available) - set(BACKENDS):
+            raise ProtocolError(f"field 'available' has {min(unknown)[:32]!r}; there are {', '.join(BACKENDS)}")
+        link = message.get("link", True)
+        if not isinstance(link, bool):
+            raise ProtocolError("field 'link' is not true or false")
+        sensors = message.get("sensors", [])
+        if not isinstance(sensors, list) or len(sensors) > MAX_SENSORS:
+            raise ProtocolError(f"field 'sensors' is not a list of at most {MAX_SENSORS}")
+        return cls(text(message, "device"), tuple(available), link, tuple(Sensor.from_wire(row) for row in sensors))
 
 
 @dataclass(frozen=True)
-class StateEvent:
-    """The state an instance has come to; when several follow quickly only the last is sent."""
+class Secret:
+    """The sealing key of an application on a device, and the first of the 1,000 numbers reserved for it."""
 
-    instance: str
-    state: State
-    reason: str
-    message: str
-    restarts: int
+    application: str
+    device: str
+    key: bytes = field(repr=False)
+    sequence: int
 
     def to_wire(self) -> dict[str, Any]:
-        return {"event": "state", **self.__dict__}
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_wire(cls, message: Mapping[str, Any]) -> Secret:
+        key = octets(message, "key", KEY_BYTES)
+        if len(key) != KEY_BYTES:
+            raise ProtocolError(f"field 'key' has {len(key)} bytes and must have {KEY_BYTES}")
+        return cls(
+            text(message, "application"), text(message, "device"), key, number(message, "sequence", 0, (1 << 63) - 1)
+        )
 
 
-Event = LogEvent | StateEvent
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event for an instance; type is an abi.EventType."""
+
+    instance: str
+    type: int
+    source: int
+    data: bytes = b""
+
+    def to_wire(self) -> list[Any]:
+        return [self.instance, self.type, self.source, self.data]
 
 
-def event_from_wire(message: Mapping[str, Any]) -> Event:
-    """Read an event; raises ProtocolError for an unknown one."""
-    match message.get("event"):
-        case "log":
-            return LogEvent(
-                instance=text(message, "instance"),
-                application=text(message, "application"),
-                device=text(message, "device"),
-                level=number(message, "level", 0, 4),
-                text=text(message, "text", limit_bytes=16 * 1024, empty=True),
-                dropped=number(message, "dropped", 0, 1 << 62),
-            )
-        case "state":
-            return StateEvent(
-                instance=text(message, "instance"),
-                state=_state(message),
-                reason=text(message, "reason", empty=True),
-                message=text(message, "message", empty=True),
-                restarts=number(message, "restarts", 0, 1 << 62),
-            )
-        case other:
-            raise ProtocolError(f"unknown event {other!r}")
+def deliveries(message: Mapping[str, Any]) -> list[Delivery]:
+    """Read `deliver`; raises ProtocolError."""
+    rows = message.get("deliver")
+    if not isinstance(rows, list) or len(rows) > MAX_DELIVERIES:
+        raise ProtocolError(f"field 'deliver' is not a list of at most {MAX_DELIVERIES}")
+    for row in rows:
+        if not (
+            isinstance(row, list)
+            and len(row) == 4
+            and all(isinstance(value, kind) for value, kind in zip(row, (str, int, int, bytes), strict=True))
+            and 1 <= row[1] <= max(abi.EventType)
+            and 0 <= row[2] < 1 << 31
+        ):
+            raise ProtocolError("a delivery is not [instance, type, source, data]")
+    return [Delivery(*row) for row in rows]
 
 
-def _grants(message: Mapping[str, Any]) -> tuple[str, ...]:
-    grants = message.get("grants", [])
-    if not isinstance(grants, list) or len(grants) > MAX_GRANTS or not all(isinstance(grant, str) for grant in grants):
-        raise ProtocolError(f"field 'grants' is not a list of at most {MAX_GRANTS} texts")
-    return tuple(sorted(set(grants)))
+def _env(message: Mapping[str, Any]) -> dict[str, str]:
+    env = message.get("env", {})
+    if not isinstance(env, dict) or len(env) > MAX_ENV:
+        raise ProtocolError(f"field 'env' is not a map of at most {MAX_ENV} entries")
+    if not all(isinstance(key, str) and isinstance(value, str) for key, value in env.items()):
+        raise ProtocolError("field 'env' holds something else than texts")
+    if sum(len(part.encode("utf-8", "replace")) for item in env.items() for part in item) > MAX_ENV_BYTES:
+        raise ProtocolError(f"field 'env' is longer than {MAX_ENV_BYTES} bytes")
+    return dict(env)
 
 
-def _state(message: Mapping[str, Any]) -> State:
-    match message.get("state"):
-        case "Starting":
-            return "Starting"
-        case "Running":
-            return "Running"
-        case "Failed":
-            return "Failed"
-        case other:
-            raise ProtocolError(f"unknown state {other!r}")
+def _routes(message: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    routes = message.get("routes", [])
+    if not isinstance(routes, list) or len(routes) > MAX_ROUTES:
+        raise ProtocolError(f"field 'routes' is not a list of at most {MAX_ROUTES}")
+    for route in routes:
+        if not (
+            isinstance(route, list)
+            and len(route) == 3
+            and all(isinstance(part, str) and 0 < len(part) <= abi.ALIAS_MAX for part in route)
+        ):
+            raise ProtocolError("a route is not [alias, direction, kind]")
+    return tuple((alias, direction, kind) for alias, direction, kind in routes)

@@ -15,16 +15,17 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import wasmbed
-from wasmbed.runtime import protocol, validate
+from wasmbed.runtime import protocol, reports, validate, wire
 from wasmbed.runtime.artifacts import Artifacts, NotLoadedError
 from wasmbed.runtime.compile import CompileError, CompilerFailedError
 from wasmbed.runtime.engine import WASMTIME_VERSION
 from wasmbed.runtime.events import EventQueue
 from wasmbed.runtime.messages import Exchange
 from wasmbed.runtime.profiles import CLASSES
-from wasmbed.runtime.protocol import FrameReader, ProtocolError, StartRequest
+from wasmbed.runtime.protocol import StartRequest
 from wasmbed.runtime.supervisor import Supervisor
 from wasmbed.runtime.watchdog import Watchdog
+from wasmbed.runtime.wire import FrameReader, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -46,7 +47,7 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
     """A request that is not carried out."""
 
-    def __init__(self, reason: protocol.Reason, message: str, findings: list[str] | None = None) -> None:
+    def __init__(self, reason: reports.Reason, message: str, findings: list[str] | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.findings = findings or []
@@ -233,14 +234,14 @@ class Server:
 
         async def answer(message: dict[str, Any], number: int) -> None:
             try:
-                writer.write(protocol.encode({"id": number, **await self._answer(message)}))
+                writer.write(wire.encode({"id": number, **await self._answer(message)}))
                 await writer.drain()
             finally:
                 slots.release()
 
         while data := await reader.read(_READ_BYTES):
             for message in frames.feed(data):
-                number = protocol.number(message, "id", 0, 1 << 62)
+                number = wire.number(message, "id", 0, 1 << 62)
                 await slots.acquire()
                 group.create_task(answer(message, number))
 
@@ -250,7 +251,7 @@ class Server:
                 self._wake.clear()
                 while events := self._events.take():
                     for event in events:
-                        writer.write(protocol.encode(event.to_wire()))
+                        writer.write(wire.encode(event.to_wire()))
                     await writer.drain()
                 await self._wake.wait()
 
@@ -275,23 +276,23 @@ class Server:
     async def _do(self, message: Mapping[str, Any]) -> dict[str, Any]:
         match message.get("op"):
             case "hello":
-                version = protocol.number(message, "version", 1, 1 << 31)
+                version = wire.number(message, "version", 1, 1 << 31)
                 if version != protocol.VERSION:
                     raise ProtocolError(f"version {version} is not spoken here, {protocol.VERSION} is")
                 return {"version": protocol.VERSION, "wasmbed": wasmbed.__version__, "wasmtime": WASMTIME_VERSION}
             case "has":
-                return {"present": await self._artifacts.has(protocol.digest(message))}
+                return {"present": await self._artifacts.has(wire.digest(message))}
             case "load":
                 module = message.get("wasm")
                 if not isinstance(module, bytes):
                     raise ProtocolError("field 'wasm' is not bytes")
-                await self._artifacts.load(protocol.digest(message), module)
+                await self._artifacts.load(wire.digest(message), module)
             case "check":
                 await self._instances.check(StartRequest.from_wire(message))
             case "start":
                 await self._instances.start(StartRequest.from_wire(message))
             case "stop":
-                await self._instances.stop(protocol.text(message, "instance"))
+                await self._instances.stop(wire.text(message, "instance"))
             case "list":
                 return {"instances": self._instances.list()}
             case op:
@@ -299,8 +300,8 @@ class Server:
         return {}
 
 
-def _refused(reason: protocol.Reason, message: str, findings: list[str] | None = None) -> dict[str, Any]:
-    return {"ok": False, "reason": reason, "message": protocol.shorten(message), "findings": findings or []}
+def _refused(reason: reports.Reason, message: str, findings: list[str] | None = None) -> dict[str, Any]:
+    return {"ok": False, "reason": reason, "message": wire.shorten(message), "findings": findings or []}
 
 
 def _log_findings(message: Mapping[str, Any], findings: list[str]) -> None:
@@ -310,7 +311,7 @@ def _log_findings(message: Mapping[str, Any], findings: list[str]) -> None:
 
 def _summary(findings: list[str]) -> str:
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return protocol.shorten(findings[0], protocol.MAX_MESSAGE_BYTES - len(more)) + more
+    return wire.shorten(findings[0], wire.MAX_MESSAGE_BYTES - len(more)) + more
 
 
 def _remove_socket(path: Path) -> None:

@@ -12,8 +12,9 @@ from wasmbed.runtime import abi
 from wasmbed.runtime.faults import Fault
 from wasmbed.runtime.hostfuncs import HostFunctions
 from wasmbed.runtime.instance import THREAD_MARGIN_BYTES, Sandbox
-from wasmbed.runtime.protocol import InstanceStatus, LogEvent, StateEvent, shorten
+from wasmbed.runtime.reports import InstanceStatus, LogEvent, StateEvent
 from wasmbed.runtime.watchdog import StoppedError
+from wasmbed.runtime.wire import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from wasmbed.runtime.events import EventQueue
     from wasmbed.runtime.messages import Exchange
     from wasmbed.runtime.profiles import Profile
-    from wasmbed.runtime.protocol import StartRequest, State
+    from wasmbed.runtime.protocol import StartRequest
+    from wasmbed.runtime.reports import State
     from wasmbed.runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

@@ -5,12 +5,14 @@ The compile child reads the untrusted bytes and writes down Facts; everything he
 
 from __future__ import annotations
 
+import bisect
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmbed.runtime import abi, wasm
+from wasmbed.runtime import abi, engine, features, wasm
 from wasmbed.runtime.profiles import CLASSES, Profile
-from wasmbed.runtime.protocol import shorten
+from wasmbed.runtime.wire import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -43,10 +45,28 @@ class ExportFact:
 
 
 @dataclass(frozen=True)
+class UseFact:
+    """The first place of a feature; function_name is empty when the module does not tell it."""
+
+    feature: str
+    offset: int
+    function: int | None
+    function_name: str
+
+    @property
+    def shown(self) -> str:
+        if self.function is None:
+            return f"at byte {self.offset:#x}"
+        name = f" ({self.function_name})" if self.function_name else ""
+        return f"at byte {self.offset:#x} in function {self.function}{name}"
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of a module, of its exports only those that the host uses.
 
-    features has wasmtime's refusal by class, for the classes that refuse it.
+    faults has what is wrong with it wherever it would run, refusals wasmtime's words by class, for the classes whose
+    configuration refuses it.
     """
 
     size: int
@@ -54,14 +74,14 @@ class Facts:
     exports: tuple[ExportFact, ...]
     memory_bytes: int
     memory_offset: int
-    table_elements: int
-    start_offset: int | None
-    over_limit: tuple[str, ...]
-    features: Mapping[str, str]
+    data_bytes: int
+    faults: tuple[str, ...]
+    uses: tuple[UseFact, ...]
+    refusals: Mapping[str, str]
 
     @classmethod
-    def of(cls, contents: wasm.Contents, features: Mapping[str, str]) -> Facts:
-        """Take what matters from a module's contents."""
+    def of(cls, contents: wasm.Contents, refusals: Mapping[str, str], names: Mapping[int, str]) -> Facts:
+        """Take what matters from a module's contents; names are those of functions, by index."""
         return cls(
             size=contents.size,
             imports=tuple(
@@ -75,10 +95,15 @@ class Facts:
             ),
             memory_bytes=max((memory.minimum_bytes for memory in contents.memories), default=0),
             memory_offset=contents.memories[0].offset if contents.memories else 0,
-            table_elements=sum(table.minimum for table in contents.tables),
-            start_offset=contents.start_offset,
-            over_limit=tuple(contents.over_limit),
-            features=dict(features),
+            data_bytes=contents.data_bytes,
+            faults=tuple(_bounded(list(_structure(contents)))),
+            uses=tuple(
+                UseFact(use.feature, use.offset, use.function, names.get(use.function, ""))
+                if use.function is not None
+                else UseFact(use.feature, use.offset, None, "")
+                for use in contents.uses
+            ),
+            refusals={name: _placed(text, contents, names) for name, text in refusals.items()},
         )
 
     @classmethod
@@ -87,20 +112,54 @@ class Facts:
         fields = dict(value)
         fields["imports"] = tuple(ImportFact(**row) for row in fields["imports"])
         fields["exports"] = tuple(ExportFact(**row) for row in fields["exports"])
-        fields["over_limit"] = tuple(fields["over_limit"])
+        fields["uses"] = tuple(UseFact(**row) for row in fields["uses"])
+        fields["faults"] = tuple(fields["faults"])
         return cls(**fields)
+
+
+def facts_of(module: bytes) -> Facts:
+    """Read an untrusted module; raises wasm.ModuleError. To be called in a process with limits.
+
+    What wasmtime says of a module that is too much is not asked: that could take long.
+    """
+    contents = wasm.read(module)
+    refusals = {} if contents.over_limit else engine.feature_refusals(module)
+    functions = {use.function for use in contents.uses if use.function is not None}
+    functions.update(index for text in refusals.values() if (index := _function_of(text, contents)) is not None)
+    return Facts.of(contents, refusals, wasm.function_names(module, contents, functions))
+
+
+_OFFSET: Final = re.compile(r"(?:\(at offset |at offset |offset )(0x[0-9a-f]+|\d+)\)?")
+
+
+def _function_of(text: str, contents: wasm.Contents) -> int | None:
+    """Return the index of the function that wasmtime's message is about, when it has an offset inside of one."""
+    found = _OFFSET.search(text)
+    if found is None or not contents.functions:
+        return None
+    offset = int(found[1], 0)
+    if not contents.functions[0] <= offset < contents.code_end:
+        return None
+    return contents.first_function + bisect.bisect_right(contents.functions, offset) - 1
+
+
+def _placed(text: str, contents: wasm.Contents, names: Mapping[int, str]) -> str:
+    index = _function_of(text, contents)
+    if index is None:
+        return text
+    return f"{text} in function {index}{f' ({names[index]})' if index in names else ''}"
 
 
 def module_findings(facts: Facts) -> list[str]:
     """Return what is wrong with a module wherever it would run."""
-    return _bounded([*_structure(facts), *_imports(facts), *_exports(facts), *_no_class(facts)])
+    return _bounded([*facts.faults, *_imports(facts), *_exports(facts), *_no_class(facts)])
 
 
 def start_findings(facts: Facts, profile: Profile, grants: Collection[str]) -> list[str]:
     """Return what is wrong with a module for one application: its class, its limits and its grants."""
     return _bounded(
         [
-            *_structure(facts),
+            *facts.faults,
             *_imports(facts, grants),
             *_exports(facts),
             *_class(facts, profile),
@@ -117,15 +176,38 @@ def _bounded(findings: list[str]) -> list[str]:
     return [*findings[: MAX_FINDINGS - 1], f"and {len(findings) - MAX_FINDINGS + 1} more"]
 
 
-def _structure(facts: Facts) -> Iterator[str]:
-    yield from facts.over_limit
-    if facts.start_offset is not None:
+def _structure(contents: wasm.Contents) -> Iterator[str]:
+    yield from contents.over_limit
+    if contents.start_offset is not None:
         yield (
-            f"a start section (at byte {facts.start_offset:#x}) is not allowed, it would run while the module is made; "
-            f"use {abi.START}"
+            f"a start section (at byte {contents.start_offset:#x}) is not allowed, it would run while the module is "
+            f"made; use {abi.START}"
         )
-    if facts.table_elements > wasm.MAX_TABLE_ELEMENTS:
-        yield f"tables of {facts.table_elements} elements; the limit is {wasm.MAX_TABLE_ELEMENTS}"
+    elements = sum(table.minimum for table in contents.tables)
+    if elements > wasm.MAX_TABLE_ELEMENTS:
+        yield (
+            f"tables of {elements} elements (at byte {contents.tables[0].offset:#x}); "
+            f"the limit is {wasm.MAX_TABLE_ELEMENTS}"
+        )
+    for segment in contents.segments:
+        if (fault := _segment(segment, contents)) is not None:
+            yield fault
+
+
+def _segment(segment: wasm.Segment, contents: wasm.Contents) -> str | None:
+    """Tell when an active segment would trap while the module is made; that of an import is refused with the import."""
+    targets = contents.memories if segment.kind == "data" else contents.tables
+    if segment.begin is None or segment.target >= len(targets):
+        return None
+    what, unit = ("memory", "byte") if segment.kind == "data" else ("table", "element")
+    room = targets[segment.target].minimum_bytes
+    end = segment.begin + segment.length
+    if end <= room:
+        return None
+    return (
+        f"{segment.kind} segment {segment.number} (at byte {segment.offset:#x}) ends at {unit} {end} of a {what} that "
+        f"begins with {room} {unit}s"
+    )
 
 
 def _imports(facts: Facts, grants: Collection[str] | None = None) -> Iterator[str]:
@@ -149,7 +231,7 @@ def _exports(facts: Facts) -> Iterator[str]:
         yield f"exports neither {abi.START} nor {abi.TICK}, so there is nothing to run"
     for name in (abi.START, abi.TICK):
         export = exports.get(name)
-        if export is None or (export.kind == "function" and export.type is None and facts.over_limit):
+        if export is None or (export.kind == "function" and export.type is None and facts.faults):
             continue  # the type of a function is not known when its list was too long to read
         if export.kind != "function" or export.type != str(abi.ENTRY_TYPE):
             found = export.type or f"a {export.kind}"
@@ -164,13 +246,22 @@ def _exports(facts: Facts) -> Iterator[str]:
 
 
 def _no_class(facts: Facts) -> Iterator[str]:
-    if facts.features.keys() >= CLASSES.keys():
-        yield next(iter(facts.features.values()))
+    """Tell what no class has; a module that only some classes take is loaded for those."""
+    nobody = frozenset.intersection(*(features.forbidden(profile) for profile in CLASSES.values()))
+    named = [use for use in facts.uses if use.feature in nobody]
+    for use in named:
+        yield f"no class has {use.feature}, used {use.shown}"
+    if not named and facts.refusals.keys() >= CLASSES.keys():
+        yield max(facts.refusals.values(), key=len)
 
 
 def _class(facts: Facts, profile: Profile) -> Iterator[str]:
-    if profile.name in facts.features:
-        yield f"class {profile.name}: {facts.features[profile.name]}"
+    forbidden = features.forbidden(profile)
+    named = [use for use in facts.uses if use.feature in forbidden]
+    for use in named:
+        yield f"class {profile.name} has no {use.feature}, used {use.shown}"
+    if not named and profile.name in facts.refusals:
+        yield f"class {profile.name}: {facts.refusals[profile.name]}"
 
 
 def _memory(facts: Facts, profile: Profile) -> Iterator[str]:

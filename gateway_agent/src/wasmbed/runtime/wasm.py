@@ -1,22 +1,30 @@
-"""A bounded reader of the WebAssembly binary format (core specification 2.0, section 5) for untrusted bytes.
+"""A bounded reader of the WebAssembly binary format (core specification 3.0, section 5) for untrusted bytes.
 
-It reads what a decision needs (types, imports, exports, declarations, counts) and skips bodies: wasmtime validates
-those. Every count is checked against the bytes that are left, so time and memory are linear in the input. It raises
-ModuleError and nothing else.
+It reads what a decision needs: declarations, features with their places, segments. wasmtime validates the code. Every
+count is checked against the bytes that are left, so time and memory are linear in the input. It raises ModuleError and
+nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from wasmbed.runtime import wasm_code
+from wasmbed.runtime.features import Feature, Use, Uses
+from wasmbed.runtime.wasm_bytes import Bytes, ModuleError
+from wasmbed.runtime.wasm_segments import Segment, Segments
+from wasmbed.runtime.wasm_types import Extent, FunctionType, Types
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Contents", "Export", "Extent", "FunctionType", "Import", "ModuleError", "Segment", "Use", "read"]
 
 T = TypeVar("T")
 
 MAGIC: Final = b"\0asm"
-PAGE_BYTES_LOG2: Final = 16
 
 MAX_TABLES: Final = 16
 MAX_TABLE_ELEMENTS: Final = 100_000
@@ -26,56 +34,20 @@ _LIMITS: Final = {
     "imports": 1_000,
     "functions": 50_000,
     "tables": MAX_TABLES,
-    "memories": MAX_MEMORIES,
+    # More than one is the business of the feature; this only bounds the reading.
+    "memories": 1_000,
     "globals": 10_000,
     "exports": 1_000,
     "element segments": 10_000,
     "data segments": 10_000,
-}
-_COUNTED: Final = {"global": "globals", "element": "element segments", "data": "data segments"}
-
-_VALUE_TYPES: Final = {
-    0x7F: "i32",
-    0x7E: "i64",
-    0x7D: "f32",
-    0x7C: "f64",
-    0x7B: "v128",
-    0x70: "funcref",
-    0x6F: "externref",
+    "tags": 10_000,
 }
 _KINDS: Final = ("function", "table", "memory", "global", "tag")
 _SECTIONS: Final = (
-    *(
-        "custom",
-        "type",
-        "import",
-        "function",
-        "table",
-        "memory",
-        "global",
-        "export",
-        "start",
-        "element",
-        "code",
-        "data",
-    ),
-    *("data count", "tag"),
+    *("custom", "type", "import", "function", "table", "memory", "global"),
+    *("export", "start", "element", "code", "data", "data count", "tag"),
 )
-
-
-class ModuleError(Exception):
-    """The bytes are not a module this reader accepts; the message says why and at which byte."""
-
-
-@dataclass(frozen=True)
-class FunctionType:
-    """Parameter and result types by their names in the text format."""
-
-    params: tuple[str, ...] = ()
-    results: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"({', '.join(self.params)}) -> ({', '.join(self.results)})"
+_MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True)
@@ -99,23 +71,13 @@ class Export:
     offset: int
 
 
-@dataclass(frozen=True)
-class Extent:
-    """A memory (sizes in pages of 1 << page_log2 bytes) or a table (sizes in elements)."""
-
-    minimum: int
-    maximum: int | None
-    page_log2: int
-    offset: int
-
-    @property
-    def minimum_bytes(self) -> int:
-        return self.minimum << self.page_log2
-
-
 @dataclass
 class Contents:
-    """What a module declares. over_limit has one text for each list that is too long; such a list is not read."""
+    """What a module declares. over_limit has one text for each list that is too long; such a list is not read.
+
+    uses has the first place of each feature, segments the active ones, functions where the bodies begin (the number of
+    imported functions is first_function).
+    """
 
     size: int
     imports: list[Import] = field(default_factory=list)
@@ -124,66 +86,13 @@ class Contents:
     memories: list[Extent] = field(default_factory=list)
     start_offset: int | None = None
     over_limit: list[str] = field(default_factory=list)
-
-
-class _Bytes:
-    """A cursor over a part of the file; offsets are those of the file."""
-
-    def __init__(self, data: bytes, at: int, end: int) -> None:
-        self.data = data
-        self.at = at
-        self.end = end
-
-    def fail(self, why: str, at: int | None = None) -> ModuleError:
-        return ModuleError(f"{why} at byte {self.at if at is None else at:#x}")
-
-    @property
-    def left(self) -> int:
-        return self.end - self.at
-
-    def byte(self) -> int:
-        if self.at >= self.end:
-            raise self.fail("the file ends inside an entry" if self.end == len(self.data) else "a section is too short")
-        value = self.data[self.at]
-        self.at += 1
-        return value
-
-    def leb(self, bits: int = 32) -> int:
-        """Read an unsigned LEB128 number (section 5.2.2)."""
-        start, value, shift = self.at, 0, 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-            shift += 7
-            if shift >= bits:
-                raise self.fail("a number is too long", start)
-        if value >> bits:
-            raise self.fail("a number is too large", start)
-        return value
-
-    def count(self, least: int = 1) -> int:
-        """Read a vector's length; each entry takes at least `least` bytes."""
-        start = self.at
-        value = self.leb()
-        if value * least > self.left:
-            raise self.fail(f"a list of {value} entries does not fit its section", start)
-        return value
-
-    def take(self, length: int) -> bytes:
-        if length > self.left:
-            raise self.fail(f"{length} bytes are announced and {self.left} are left")
-        value = self.data[self.at : self.at + length]
-        self.at += length
-        return value
-
-    def name(self) -> str:
-        start = self.at
-        try:
-            return self.take(self.leb()).decode("utf-8")
-        except UnicodeDecodeError:
-            raise self.fail("a name is not UTF-8", start) from None
+    uses: list[Use] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    first_function: int = 0
+    functions: list[int] = field(default_factory=list)
+    code_end: int = 0
+    data_bytes: int = 0
+    names_at: tuple[int, int] | None = None
 
 
 def read(data: bytes) -> Contents:
@@ -199,16 +108,43 @@ def read(data: bytes) -> Contents:
     return _Reader(data).run()
 
 
+def function_names(data: bytes, contents: Contents, wanted: Iterable[int]) -> dict[int, str]:
+    """Return the names of functions that the custom section `name` has, cut and printable; none when it is damaged."""
+    indices, names = set(wanted), dict[int, str]()
+    if contents.names_at is None or not indices:
+        return names
+    body = Bytes(data, *contents.names_at)
+    with contextlib.suppress(ModuleError):
+        while body.left:
+            kind, length = body.byte(), body.leb()
+            if kind != 1:
+                body.skip(length)
+                continue
+            for _ in range(body.count(2)):
+                index = body.leb()
+                length = body.leb()
+                if index in indices:
+                    text = body.take(length)[: 4 * _MAX_NAME].decode("utf-8", "replace")[:_MAX_NAME]
+                    names[index] = "".join(c if c.isprintable() else "?" for c in text)
+                else:
+                    body.skip(length)
+            break
+    return names
+
+
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._contents = Contents(size=len(data))
-        self._types: list[FunctionType] = []
+        self._uses = Uses()
+        self._types_reader = Types(self._uses)
+        self._segments = Segments(self._types_reader)
+        self._types: list[FunctionType | None] = []
         # Type indices of all functions, the imported ones first.
         self._functions: list[int] = []
 
     def run(self) -> Contents:
-        file = _Bytes(self._data, 8, len(self._data))
+        file = Bytes(self._data, 8, len(self._data))
         seen: set[int] = set()
         while file.left:
             at = file.at
@@ -221,96 +157,115 @@ class _Reader:
             if section and section in seen:
                 raise file.fail(f"a second {_SECTIONS[section]} section", at)
             seen.add(section)
-            body = _Bytes(self._data, file.at, file.at + length)
+            body = Bytes(self._data, file.at, file.at + length)
             file.at += length
             self._section(section, body, at)
+        self._contents.uses = sorted(self._uses.first.values(), key=lambda use: use.offset)
+        self._contents.segments = self._segments.active
+        self._contents.data_bytes = self._segments.data_bytes
         return self._contents
 
-    def _section(self, section: int, body: _Bytes, at: int) -> None:
-        contents = self._contents
-        match _SECTIONS[section]:
+    def _section(self, section: int, body: Bytes, at: int) -> None:
+        name, types, segments = _SECTIONS[section], self._types_reader, self._segments
+        match name:
+            case "element" | "data":
+                self._list(f"{name} segments", body, at, segments.element if name == "element" else segments.data)
+            case "global":
+                self._list("globals", body, at, segments.global_)
+            case "start":
+                self._contents.start_offset = at
+            case "tag":
+                types.note(Feature.EXCEPTIONS, at)
+            case "custom":
+                self._custom(body)
+            case "code":
+                self._list("functions", body, at, self._function)
+                types.function = None
+                self._contents.code_end = body.end
+            case _:
+                self._declarations(name, body, at)
+
+    def _declarations(self, section: str, body: Bytes, at: int) -> None:
+        contents, types = self._contents, self._types_reader
+        match section:
             case "type":
-                self._types = self._list("types", body, at, self._function_type)
+                self._list("types", body, at, self._type)
             case "import":
                 contents.imports = self._list("imports", body, at, self._import)
+                contents.first_function = len(self._functions)
             case "function":
-                self._functions += self._list("functions", body, at, _Bytes.leb)
+                self._functions += self._list("functions", body, at, Bytes.leb)
             case "table":
                 contents.tables = self._list("tables", body, at, self._table)
             case "memory":
-                contents.memories = self._list("memories", body, at, self._memory)
+                contents.memories = self._list("memories", body, at, types.memory)
             case "export":
                 contents.exports = self._list("exports", body, at, self._export)
-            case "start":
-                contents.start_offset = at
-            case "global" | "element" | "data" as name:
-                self._count(_COUNTED[name], body, at)
 
-    def _list(self, what: str, body: _Bytes, at: int, entry: Callable[[_Bytes], T]) -> list[T]:
-        count = self._count(what, body, at)
-        return [entry(body) for _ in range(count)] if count <= _LIMITS[what] else []
-
-    def _count(self, what: str, body: _Bytes, at: int) -> int:
+    def _list(self, what: str, body: Bytes, at: int, entry: Callable[[Bytes], T]) -> list[T]:
         count = body.count()
-        if count > _LIMITS[what]:
-            self._contents.over_limit.append(f"{count} {what} (at byte {at:#x}); the limit is {_LIMITS[what]}")
-        return count
+        if count <= _LIMITS[what]:
+            return [entry(body) for _ in range(count)]
+        text = f"{count} {what} (at byte {at:#x}); the limit is {_LIMITS[what]}"
+        # Functions are counted twice, with their types and with their code.
+        if not any(f" {what} (" in other for other in self._contents.over_limit):
+            self._contents.over_limit.append(text)
+        return []
 
-    def _value_type(self, body: _Bytes) -> str:
+    def _type(self, body: Bytes) -> None:
+        self._types += self._types_reader.definitions(body, len(self._types))
+
+    def _custom(self, body: Bytes) -> None:
+        try:
+            if body.name() == "name":
+                self._contents.names_at = (body.at, body.end)
+        except ModuleError as error:
+            raise ModuleError(f"a custom section: {error}") from None
+
+    def _function(self, body: Bytes) -> None:
+        length = body.leb()
         at = body.at
-        code = body.byte()
-        if code not in _VALUE_TYPES:
-            raise body.fail(f"value type {code:#x} is not supported", at)
-        return _VALUE_TYPES[code]
+        body.skip(length)
+        index = self._contents.first_function + len(self._contents.functions)
+        self._contents.functions.append(at)
+        types = self._types_reader
+        types.function = index
+        code = Bytes(self._data, at, at + length)
+        try:
+            for _ in range(code.count(2)):
+                code.leb()
+                types.value(code)
+            wasm_code.scan(code, types)
+        except ModuleError as error:
+            raise ModuleError(f"{error} in function {index}") from None
 
-    def _function_type(self, body: _Bytes) -> FunctionType:
-        at = body.at
-        form = body.byte()
-        if form != 0x60:
-            raise body.fail(f"type form {form:#x} is not supported, only functions are (the gc proposal is off)", at)
-        params = tuple(self._value_type(body) for _ in range(body.count()))
-        return FunctionType(params, tuple(self._value_type(body) for _ in range(body.count())))
-
-    def _type_at(self, index: int, body: _Bytes, at: int) -> FunctionType | None:
+    def _type_at(self, index: int, body: Bytes, at: int) -> FunctionType | None:
         if index < len(self._types):
             return self._types[index]
         if self._contents.over_limit:  # a list that is too long was not read
             return None
         raise body.fail(f"type {index} does not exist", at)
 
-    def _extent(self, body: _Bytes, what: str, page_log2: int) -> Extent:
+    def _table(self, body: Bytes) -> Extent:
         at = body.at
-        flags = body.byte()
-        if flags & ~0x0F:
-            raise body.fail(f"limits of a {what} have unknown flags {flags:#x}", at)
-        if flags & 0x02:
-            raise body.fail(f"a shared {what} is not allowed (the threads proposal is off)", at)
-        bits = 64 if flags & 0x04 else 32
-        minimum = body.leb(bits)
-        maximum = body.leb(bits) if flags & 0x01 else None
-        if flags & 0x08:
-            page_log2 = body.leb()
-            if page_log2 > 64:
-                raise body.fail(f"a page size of 2^{page_log2} bytes is not allowed", at)
-        return Extent(minimum, maximum, page_log2, at)
-
-    def _memory(self, body: _Bytes) -> Extent:
-        return self._extent(body, "memory", PAGE_BYTES_LOG2)
-
-    def _table(self, body: _Bytes) -> Extent:
-        at = body.at
-        initialised = body.left > 1 and body.data[body.at : body.at + 2] == b"\x40\x00"
+        initialised = body.data[at : at + 2] == b"\x40\x00" and body.left > 1
         if initialised:
-            raise body.fail(
-                "a table with an initial value is not allowed (the function-references proposal is off)", at
-            )
-        self._value_type(body)
-        return self._extent(body, "table", 0)
+            self._types_reader.note(Feature.FUNCTION_REFERENCES, at)
+            body.at += 2
+        table = self._types_reader.table(body)
+        if initialised:
+            self._segments.expression(body)
+        return table
 
-    def _import(self, body: _Bytes) -> Import:
+    def _import(self, body: Bytes) -> Import:
         at = body.at
         module, name = body.name(), body.name()
-        kind = self._kind(body)
+        if body.left and body.data[body.at] == 0x20:  # a function of exactly this type
+            self._types_reader.note(Feature.CUSTOM_DESCRIPTORS, body.at)
+            body.at += 1
+            kind = "function"
+        else:
+            kind = self._kind(body)
         function_type: FunctionType | None = None
         match kind:
             case "function":
@@ -318,18 +273,19 @@ class _Reader:
                 function_type = self._type_at(index, body, at)
                 self._functions.append(index)
             case "table":
-                self._table(body)
+                self._types_reader.table(body)
             case "memory":
-                self._memory(body)
+                self._types_reader.memory(body)
             case "global":
-                self._value_type(body)
-                body.byte()
+                self._types_reader.global_(body)
+                self._segments.import_global()
             case _:
+                self._types_reader.note(Feature.EXCEPTIONS, at)
                 body.byte()
                 body.leb()
         return Import(module, name, kind, function_type, at)
 
-    def _export(self, body: _Bytes) -> Export:
+    def _export(self, body: Bytes) -> Export:
         at = body.at
         name = body.name()
         kind = self._kind(body)
@@ -342,7 +298,7 @@ class _Reader:
                 raise body.fail(f"export {name[:64]!r} names function {index}, which does not exist", at)
         return Export(name, kind, function_type, at)
 
-    def _kind(self, body: _Bytes) -> str:
+    def _kind(self, body: Bytes) -> str:
         at = body.at
         kind = body.byte()
         if kind >= len(_KINDS):
