@@ -9,6 +9,7 @@
 #ifndef WB_LINK_H
 #define WB_LINK_H
 
+#include "wb_frame.h"
 #include "wb_smp.h"
 
 #define WB_LINK_VERSION 1u
@@ -21,8 +22,20 @@
 #ifndef WB_LINK_TX_BYTES
 #define WB_LINK_TX_BYTES 224u
 #endif
-/* What a frame adds before COBS: type, counter, tag, CRC. */
+/* What a frame adds before COBS: type, counter (LEB128), tag, CRC. */
 #define WB_FRAME_OVERHEAD 29u
+
+/* Timing, in milliseconds. */
+#define WB_HEARTBEAT_MS 30000u
+#define WB_LOST_BEATS 3u
+#define WB_KNOCK_FIRST_MS 500u
+#define WB_KNOCK_LAST_MS 8000u
+#define WB_HANDSHAKE_APART_MS 1000u
+#define WB_HANDSHAKE_WAIT_MS 4000u
+/* Messages of one direction under one key. */
+#ifndef WB_REKEY_MESSAGES
+#define WB_REKEY_MESSAGES 4096u
+#endif
 
 #define WB_KEY_BYTES 32u
 #define WB_ID_MAX 64u
@@ -50,7 +63,7 @@ struct wb_link_host {
     /* Replaces the stored identity, all or nothing: after a power cut the old or the new one is there. */
     bool (*store_identity)(void *context, const struct wb_identity *identity);
     /* The seed of the random generator: two records (slot 0 and 1) in different erase units. Provisioning writes one
-     * of them (wb_seed_make, or `wasmbed.link.seed`). A write may be cut anywhere; it must not touch the other slot. */
+     * of them (wb_seed_make, or `wasmbed.link.provision`). A write may be cut anywhere; it must not touch the other slot. */
     bool (*seed_read)(void *context, uint32_t slot, uint8_t record[WB_SEED_RECORD_BYTES]);
     bool (*seed_write)(void *context, uint32_t slot, const uint8_t record[WB_SEED_RECORD_BYTES]);
     /* LINK_UP (true) and LINK_LOST (false), at each change. */
@@ -87,21 +100,23 @@ struct wb_handshake {
     uint8_t chaining_key[32], hash[32], ephemeral[32];
 };
 
+/* Private. */
 struct wb_link {
     const struct wb_link_host *host;
     const struct wb_app *app;
     struct wb_drbg drbg;
     struct wb_cipher_pair keys;
     struct wb_handshake handshake;
-    int64_t clock_offset_us; /* unix time - time since start */
-    uint32_t clock_at_ms, clock_error_us;
-    uint32_t now_ms, heard_ms, knock_ms, heartbeat_ms, heartbeat_sent_ms;
+    struct wb_frame_in in;
+    struct wb_frame_out out;
+    uint64_t clock_unix_us; /* at clock_ms */
+    uint32_t clock_ms, clock_error_us;
+    uint32_t heard_ms, knock_ms, handshake_ms, heartbeat_ms, heartbeat_sent_ms, heartbeat_every_ms;
     uint32_t upload_bytes, upload_at, image_bytes, image_at;
     uint32_t last_delivery;
     uint32_t counters[WB_COUNT_SIZE];
-    uint16_t rx_used, tx_used, tx_at, cobs_at;
-    uint8_t rx_code, rx_left, tx_left, tx_state;
-    uint8_t state, tries, heartbeat_seq, flags;
+    uint16_t flags;
+    uint8_t knocks, tries, heartbeat_seq, note_seq;
     uint8_t rx[WB_LINK_RX_BYTES + WB_FRAME_OVERHEAD];
     uint8_t tx[WB_LINK_TX_BYTES + WB_FRAME_OVERHEAD];
 };
@@ -117,6 +132,8 @@ size_t wb_link_output(struct wb_link *link, uint8_t *data, size_t room, uint32_t
 /* Does what is due; milliseconds until something will be due without input. */
 uint32_t wb_link_poll(struct wb_link *link, uint32_t now_ms);
 bool wb_link_up(const struct wb_link *link);
+/* The counter of enum wb_link_counter. */
+uint32_t wb_link_count(const struct wb_link *link, enum wb_link_counter counter);
 /* Tells the gateway at once that something changed (a heartbeat ahead of its time). */
 void wb_link_hurry(struct wb_link *link);
 /* Unix time in microseconds, its age (since the gateway told) and how far it may be off; false before the first. */

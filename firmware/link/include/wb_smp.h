@@ -47,6 +47,12 @@ struct wb_why {
 #define WB_GRANT_ROS2 4u
 #define WB_GRANT_SENSOR 8u
 #define WB_GRANT_SECURE 16u
+/* What an application may do to the autopilot. */
+#define WB_RIGHT_COMMAND 1u
+#define WB_RIGHT_OFFBOARD 2u
+#define WB_RIGHT_PARAMETERS 4u
+#define WB_RIGHT_MISSION 8u
+#define WB_RIGHT_DANGEROUS 16u
 
 /* What wasmbed.runtime calls a StartRequest. Limits of 0 mean the board's. */
 struct wb_start {
@@ -54,8 +60,11 @@ struct wb_start {
     const uint8_t *digest; /* WB_DIGEST_SIZE */
     const uint8_t *key;    /* 32 bytes: digest of the whole request, given back in the list */
     uint32_t grants;       /* WB_GRANT_* */
+    uint32_t rights;       /* WB_RIGHT_* */
     uint32_t memory_bytes, stack_bytes, cpu_ms;
-    struct wb_cbor env; /* pairs of texts: wb_cbor_next gives name, value, name, value */
+    uint32_t cpu_share;    /* thousandths of the core; 0: no bound */
+    struct wb_cbor env;    /* pairs of texts: wb_cbor_next gives name, value, name, value */
+    struct wb_cbor routes; /* in the order of their handles: alias, direction, kind, alias, ... */
     /* The request as it came, to be kept in flash and read again after a reset by wb_smp_read_start. */
     const uint8_t *record;
     uint32_t record_bytes;
@@ -70,6 +79,7 @@ struct wb_instance_row {
     struct wb_text instance;
     const uint8_t *digest, *key; /* 32 bytes each */
     uint32_t grants, restarts;
+    uint32_t memory_bytes, cpu_ms, dropped; /* as InstanceStatus of wasmbed.runtime has them */
     struct wb_why why;
     uint8_t state;  /* enum wb_instance_state */
     uint8_t reason; /* enum wb_reason */
@@ -115,14 +125,15 @@ struct wb_health {
     bool crashed;         /* a crash record waits */
 };
 
-/* Messages of the device to the gateway. The gateway answers calls only. */
+/* Messages of the device to the gateway. The gateway answers requests only. */
 enum wb_note {
     WB_NOTE_NONE = 0,
     WB_NOTE_LOG = 33,       /* {0: instance, 1: level, 2: text, 3: dropped before} */
     WB_NOTE_STATE = 34,     /* {0: instance, 1: state, 2: reason, 3: message, 4: restarts} */
-    WB_NOTE_TELEMETRY = 35, /* {0: name, 1: time since boot in ms, 2: bytes or a map of numbers} */
-    WB_NOTE_CALL = 36,      /* {0: number, 1: instance, 2: import module, 3: function, 4: bytes} */
-    WB_NOTE_PUBLISH = 37    /* {0: instance, 1: topic, 2: bytes} */
+    WB_NOTE_TELEMETRY = 35, /* {0: name, 1: time since boot in ms, 2: bytes}: of the device itself */
+    /* {0: number, 1: instance, 2: module, 3: operation, 4: token, 5: [arguments], 6: bytes}, the HostRequest of
+     * wasmbed.runtime: modules and operations as in docs/abi.md ("px4", "command"), arguments are texts and integers. */
+    WB_NOTE_REQUEST = 36
 };
 
 struct wb_app {
@@ -145,17 +156,23 @@ struct wb_app {
     enum wb_rc (*stop)(void *context, struct wb_text instance);
     uint32_t (*instance_count)(void *context);
     bool (*instance_row)(void *context, uint32_t index, struct wb_instance_row *row);
-    /* An event for an application; each comes once in a session. WB_RC_BUSY: its queue is full. */
-    enum wb_rc (*deliver)(void *context, struct wb_text instance, struct wb_text topic, const uint8_t *data,
+    /* An event for an application (type, source and data as in docs/abi.md); each comes once in a session. The outcome
+     * of a request with a token is one, of type RESULT. WB_RC_BUSY: no room now, it is sent again. */
+    enum wb_rc (*deliver)(void *context, struct wb_text instance, uint32_t type, uint32_t source, const uint8_t *data,
                           uint32_t length);
-    /* A sample for a simulated sensor. */
+    /* What is behind the host modules from now on: WB_GRANT_* bits of those that the gateway serves. */
+    enum wb_rc (*provide)(void *context, uint32_t available);
+    /* The sealing key of an application (32 bytes) and the first of 1,000 numbers reserved for it. */
+    enum wb_rc (*secret)(void *context, struct wb_text application, const uint8_t *key, uint64_t sequence);
+    /* A sample for a sensor that the gateway feeds. */
     enum wb_rc (*sensor)(void *context, uint32_t sensor, uint64_t time_us, const uint8_t *data, uint32_t length);
 
-    /* The answer to a WB_NOTE_CALL: result below zero is a negated errno value. */
-    void (*answer)(void *context, uint32_t number, int32_t result, const uint8_t *data, uint32_t length);
-    /* Asked when the line is free for a message of the device's own and no answer is due: writes one message (calls
+    /* The gateway has the WB_NOTE_REQUEST of this number. */
+    void (*accepted)(void *context, uint32_t number);
+    /* Asked when the line is free for a message of the device's own and no answer is due: writes one message (requests
      * before states before logs before telemetry) and gives its kind, or WB_NOTE_NONE. Nothing is sent again by
-     * itself: a call without answer is written again with its number, which the gateway carries out once. */
+     * itself. A request that was not accepted within a second or two is written again with its number: the gateway
+     * carries each number out once. Numbers start at random (wb_link_random) with each boot and count up. */
     enum wb_note (*next)(void *context, struct wb_cbor_out *out);
 
     /* Records and control. */
