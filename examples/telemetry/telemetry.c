@@ -3,7 +3,6 @@
  */
 #define WB_TEXT_MAX 160
 #include "statistics.h"
-#include "string.h"
 #include "wasmbed_cbor.h"
 #include "wasmbed_env.h"
 #include "wasmbed_text.h"
@@ -128,7 +127,12 @@ static void status(const struct wb_px4_status *status) {
     }
 }
 
-static void telemetry(int32_t kind) {
+static void telemetry(int32_t kind, int32_t length) {
+    static const int32_t bytes[] = {
+        [WB_STATUS] = sizeof(struct wb_px4_status),     [WB_LOCAL] = sizeof(struct wb_px4_local),
+        [WB_ATTITUDE] = sizeof(struct wb_px4_attitude), [WB_BATTERY] = sizeof(struct wb_px4_battery),
+        [WB_GPS] = sizeof(struct wb_px4_gps),
+    };
     union {
         struct wb_px4_status status;
         struct wb_px4_local local;
@@ -136,8 +140,8 @@ static void telemetry(int32_t kind) {
         struct wb_px4_battery battery;
         struct wb_px4_gps gps;
     } record;
-    memset(&record, 0, sizeof record);
-    if (wb_event_read(0, &record, (int32_t)sizeof record) < (int32_t)sizeof(struct wb_px4_battery)) {
+    if (kind < 0 || kind > WB_GPS || bytes[kind] == 0 || length != bytes[kind] ||
+        wb_event_read(0, &record, (int32_t)sizeof record) != length) {
         return;
     }
     switch (kind) {
@@ -284,9 +288,8 @@ WB_INIT {
 }
 
 WB_EVENT {
-    (void)length;
     if (type == WB_TELEMETRY) {
-        telemetry(source);
+        telemetry(source, length);
     } else if (type == WB_TIMER && source == REPORT_TIMER) {
         report();
     } else if (type == WB_TIMER) {
