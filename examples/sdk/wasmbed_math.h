@@ -52,7 +52,7 @@ static inline float wb_clampf(float value, float low, float high) {
 
 /* Sine and cosine of radians: error below 1e-11 for |angle| <= 1e4. Beyond that, and for what is not finite, NaN. */
 static inline double wb_sin(double angle) {
-    if (!(wb_fabs(angle) <= 1e4)) {
+    if (!(wb_fabs(angle) <= 10100.0)) {
         return (double)WB_NAN;
     }
     /* Into [-pi, pi], then by symmetry into [-pi/2, pi/2], where the series is short. */

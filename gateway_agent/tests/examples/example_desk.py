@@ -31,7 +31,7 @@ _LETTERS = {"i32": "i", "i64": "I", "f32": "f", "f64": "F"}
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32))
 
 
-class ModuleFailure(Exception):
+class ModuleFailedError(Exception):
     """The module was refused, trapped or returned a negative value."""
 
 
@@ -124,16 +124,14 @@ class Desk:
             raise failure
         if status != OK:
             reason = self._lib.desk_error(self._desk, int(loading)) or b""
-            raise ModuleFailure(f"status {status}: {reason.decode()}")
+            raise ModuleFailedError(f"status {status}: {reason.decode()}")
 
     def _call(self, name: str, *arguments: int) -> int:
         words = (ctypes.c_uint64 * max(1, len(arguments)))(*(a & 0xFFFF_FFFF for a in arguments))
         value = ctypes.c_int32(0)
         self._inside = name
         try:
-            status = self._lib.desk_call(
-                self._desk, name.encode(), words, len(arguments), FUEL, ctypes.byref(value)
-            )
+            status = self._lib.desk_call(self._desk, name.encode(), words, len(arguments), FUEL, ctypes.byref(value))
             self.most_fuel = max(self.most_fuel, FUEL - int(self._lib.desk_fuel_left(self._desk)))
             self._check(status)
         finally:
@@ -144,7 +142,7 @@ class Desk:
 
     def start(self) -> None:
         if (value := self._call(abi.INIT)) != 0:
-            raise ModuleFailure(f"wasmbed_init returned {value}")
+            raise ModuleFailedError(f"wasmbed_init returned {value}")
         self._run_queue()
 
     def event(self, kind: int, source: int, data: bytes = b"") -> None:
@@ -160,7 +158,7 @@ class Desk:
             value = self._call(abi.EVENT, kind, source, len(data))
             self._event = None
             if value < 0:
-                raise ModuleFailure(f"wasmbed_event returned {value}")
+                raise ModuleFailedError(f"wasmbed_event returned {value}")
 
     def later(self, delay_s: float, kind: int, source: int, data: bytes) -> None:
         """Deliver an event after a time."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
-from example_desk import HIFIVE1, Host, ModuleFailure, Sensor, result, sample
+from example_desk import HIFIVE1, Desk, Host, ModuleFailedError, Sensor, result, sample
 from hypothesis import given
 from hypothesis import strategies as st
 from wasmbed.runtime import abi
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from example_desk import Desk
-
 IMU, GPS, TEMPERATURE = SensorKind.IMU, SensorKind.GPS, SensorKind.TEMPERATURE
-SENSORS = [Sensor(IMU, "imu", values=6), Sensor(GPS, "gps", values=3), Sensor(SensorKind.CAMERA, "eye"), Sensor(TEMPERATURE, "t")]
+SENSORS = [
+    Sensor(IMU, "imu", values=6),
+    Sensor(GPS, "gps", values=3),
+    Sensor(SensorKind.CAMERA, "eye"),
+    Sensor(TEMPERATURE, "t"),
+]
 RING = 48
 
 
@@ -100,7 +104,7 @@ def test_it_sends_again_until_the_gateway_has_it_with_growing_pauses(collect: Ca
     one.host.secure = refuse
     measure(one, 1.0)
     one.advance(600)
-    pauses = [round(b - a) for a, b in zip(times, times[1:], strict=False)]
+    pauses = [round(b - a) for a, b in itertools.pairwise(times)]
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
     assert len(set(one.sent)) == 1
     measure(one, 2.0)
@@ -201,7 +205,9 @@ def test_what_the_state_cannot_hold_is_sent_before_the_update(collect: Callable[
 
 
 @given(st.binary(max_size=256))
-def test_a_state_that_is_not_ours_is_not_taken(interpreter: Path, build: Callable[[str, str], bytes], state: bytes) -> None:
+def test_a_state_that_is_not_ours_is_not_taken(
+    interpreter: Path, build: Callable[[str, str], bytes], state: bytes
+) -> None:
     from example_desk import Desk  # noqa: PLC0415 - the name is a type above
 
     one = Desk(interpreter, build("collector", "mcu"), Host(env={"FLUSH_S": "1"}, sensors=list(SENSORS), state=state))
@@ -256,7 +262,7 @@ def test_damaged_samples_are_refused_and_counted(collect: Callable[..., Desk], d
 
 def test_without_a_sensor_the_start_fails(desk: Callable[..., Desk]) -> None:
     one = desk("collector", Host(sensors=[SENSORS[2]]), run=False)
-    with pytest.raises(ModuleFailure, match="returned -19"):
+    with pytest.raises(ModuleFailedError, match="returned -19"):
         one.start()
 
 

@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from example_desk import HIFIVE1, Host, ModuleFailure, Sensor, sample
+from example_desk import HIFIVE1, Host, ModuleFailedError, Sensor, sample
 from wasmbed.runtime.abi import Code, EventType, SensorKind
 
 if TYPE_CHECKING:
@@ -136,14 +136,14 @@ def test_damaged_samples_change_nothing(monitor: Callable[..., Desk], data: byte
 @pytest.mark.parametrize("value", ["", "warm", "1e3", "300", "12x", "--1", "1.2.3", "9" * 40])
 def test_a_setting_that_is_no_number_in_range_ends_the_start(desk: Callable[..., Desk], value: str) -> None:
     one = desk("environment", Host(env={"TEMPERATURE_HIGH": value}, sensors=list(SENSORS)), run=False)
-    with pytest.raises(ModuleFailure, match="wasmbed_init returned -22"):
+    with pytest.raises(ModuleFailedError, match="wasmbed_init returned -22"):
         one.start()
     assert one.logs[-1] == (0, "TEMPERATURE_HIGH")
 
 
 def test_without_a_sensor_it_says_so(desk: Callable[..., Desk]) -> None:
     one = desk("environment", Host(), run=False)
-    with pytest.raises(ModuleFailure, match="-19"):
+    with pytest.raises(ModuleFailedError, match="-19"):
         one.start()
     assert "no sensor of temperature" in one.text()
 

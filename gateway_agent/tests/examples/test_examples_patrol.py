@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from example_desk import HIFIVE1, Host, ModuleFailure
+from example_desk import HIFIVE1, Host, ModuleFailedError
 from example_vehicle import HOME, METRES_A_DEGREE, Vehicle, fly
 from wasmbed.runtime import abi
 from wasmbed.runtime.abi import Code, EventType, FlightMode, OwnerLoss, Telemetry
@@ -303,7 +303,7 @@ def test_a_state_that_is_not_ours_is_a_new_patrol(patrol: Callable[..., Patrol],
 )  # fmt: skip
 def test_waypoints_that_are_none_end_the_start(desk: Callable[..., Desk], text: str) -> None:
     one = desk("patrol", Host(env={"WAYPOINTS": text}, vehicle=Vehicle()), run=False)
-    with pytest.raises(ModuleFailure, match="returned -22"):
+    with pytest.raises(ModuleFailedError, match="returned -22"):
         one.start()
     assert one.text().startswith("WAYPOINTS must be")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cbor2
 import numpy as np
 import pytest
-from example_desk import HIFIVE1, Host, ModuleFailure
+from example_desk import HIFIVE1, Host, ModuleFailedError
 from wasmbed.runtime import abi
 from wasmbed.runtime.abi import Code, EventType, Telemetry
 
@@ -38,7 +38,9 @@ def status(desk: Desk, *, armed: bool, in_air: bool) -> None:
 
 
 def reports(desk: Desk) -> dict[str, dict[str, Any]]:
-    return {message["channel"]: message for message in map(cbor2.loads, desk.sent) if "mean" in message and "n" in message}
+    return {
+        message["channel"]: message for message in map(cbor2.loads, desk.sent) if "mean" in message and "n" in message
+    }
 
 
 def anomalies(desk: Desk) -> list[tuple[str, str]]:
@@ -191,7 +193,7 @@ def test_damaged_records_change_nothing(watch: Callable[..., Desk], kind: int, d
 def test_without_an_autopilot_the_start_fails(desk: Callable[..., Desk]) -> None:
     one = desk("telemetry", Host(), run=False)
     one._px4_subscribe = lambda _kind, _interval: Code.UNAVAILABLE  # type: ignore[method-assign]
-    with pytest.raises(ModuleFailure, match="returned -19"):
+    with pytest.raises(ModuleFailedError, match="returned -19"):
         one.start()
     assert "cannot be subscribed" in one.text()
 
