@@ -1,5 +1,5 @@
-/* Records that wait for their delivery, the oldest first, in a fixed ring. A full ring loses its oldest one. Knows nothing
- * of the host.
+/* Records that wait for their delivery, the oldest first, in a fixed ring. A full ring loses its oldest one.
+ * Knows nothing of the host.
  */
 #ifndef RING_H
 #define RING_H

@@ -47,7 +47,8 @@ static bool configure(void) {
         float *const places[3] = {&limits->low, &limits->high, &limits->hysteresis};
         for (int32_t k = 0; k < 3; k++) {
             double value;
-            if (!wb_env_decimal(variables[i][k], (double)*places[k], (double)limits->least, (double)limits->most, &value)) {
+            if (!wb_env_decimal(variables[i][k], (double)*places[k], (double)limits->least, (double)limits->most,
+                                &value)) {
                 return false;
             }
             *places[k] = (float)value;
@@ -121,12 +122,14 @@ static void sample(int32_t sensor, int32_t length) {
         struct wb_sample head;
         float value;
     } sample;
-    if (length < (int32_t)sizeof sample.head + 4 || wb_event_read(0, &sample, (int32_t)sizeof sample) < (int32_t)sizeof sample.head + 4) {
+    const int32_t least = (int32_t)sizeof sample.head + 4;
+    if (length < least || wb_event_read(0, &sample, (int32_t)sizeof sample) < least) {
         return;
     }
     for (int32_t i = 0; i < QUANTITIES; i++) {
         struct quantity *quantity = &quantities[i];
-        if (quantity->sensor != sensor || sample.head.kind != kinds[i] || sample.head.format != WB_F32 || sample.head.count == 0) {
+        if (quantity->sensor != sensor || sample.head.kind != kinds[i] || sample.head.format != WB_F32 ||
+            sample.head.count == 0) {
             continue;
         }
         const uint32_t before = quantity->channel.accepted;

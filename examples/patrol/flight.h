@@ -21,7 +21,8 @@ static inline bool flight_subscribe(void) {
     static const struct {
         uint8_t kind;
         int16_t interval_ms;
-    } wanted[] = {{WB_STATUS, 200}, {WB_POSITION, 200}, {WB_BATTERY, 1000}, {WB_GPS, 1000}, {WB_HOME, 0}, {WB_MISSION, 200}};
+    } wanted[] = {{WB_STATUS, 200}, {WB_POSITION, 200}, {WB_BATTERY, 1000},
+                  {WB_GPS, 1000},   {WB_HOME, 0},       {WB_MISSION, 200}};
     for (uint32_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         if (wb_px4_subscribe(wanted[i].kind, wanted[i].interval_ms) < 0) {
             return false;

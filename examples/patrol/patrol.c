@@ -39,7 +39,7 @@ static enum state state = WAITING;
 static int32_t point, lap, token, tries, battery_low;
 static int64_t entered_ns, limit_ms, again_ns, link_lost_ns;
 static int64_t flown_ns;
-/* seen_auto: the vehicle flew by itself, so a pilot's mode is news; begun: the mission runs, so its end is of this lap. */
+/* seen_auto: the vehicle flew by itself, so a pilot's mode is news; begun: the mission runs, so its end is this lap's. */
 static bool owned, ordered, resumed, seen_auto, begun;
 
 struct saved {

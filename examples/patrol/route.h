@@ -17,7 +17,7 @@ struct point {
     float height; /* metres above home */
 };
 
-/* Metres over ground. The earth is flat over the distances of a patrol: below 0.1 % off up to 20 km, but at the poles. */
+/* Metres over ground, on a flat earth: below 0.1 % off up to 20 km, but at the poles. */
 static inline double distance_m(double latitude, double longitude, const struct point *to) {
     const double north = (to->latitude - latitude) * METRES_A_DEGREE;
     const double middle = (to->latitude + latitude) / 2.0 * (WB_PI / 180.0);

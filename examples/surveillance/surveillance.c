@@ -1,4 +1,4 @@
-/* Watches with a camera that stands still: tells what moves, and raises an alarm while something does. See README.md. */
+/* Watches with a camera that stands still: tells what moves, raises an alarm while something does. See README.md. */
 #define WB_TEXT_MAX 224
 #include "motion.h"
 #include "string.h"

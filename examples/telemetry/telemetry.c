@@ -9,10 +9,12 @@
 
 WB_APPLICATION;
 
-enum { REPORT_TIMER = 0, RESEND_TIMER = 1 };
+enum { REPORT_TIMER = 0, RESEND_TIMER = 1, PAGE_TIMER = 2 };
 enum { VOLTAGE, CURRENT, HEAT, RATE, CLIMB, SPEED, HDOP, SATELLITES, CHANNELS };
 
 #define RESEND_MS 5000
+/* A report goes one channel at a time: a microcontroller has 8 messages under way at most. */
+#define PAGE_MS 50
 #define WAITING 4
 
 struct channel {
@@ -48,6 +50,7 @@ static struct wb_text line;
 static uint8_t message[224];
 static uint32_t overrun, reports_lost;
 static int32_t flying = -1;
+static int32_t page = CHANNELS; /* the channel that is reported next */
 
 static void send_finding(struct finding *finding) {
     struct wb_cbor cbor;
@@ -81,7 +84,8 @@ static void found(int32_t channel, uint8_t kind, int64_t time_ns, float value, c
         }
     }
     overrun += place->used;
-    *place = (struct finding){time_ns, value, before->mean, wb_sqrtf(before->variance), 0, (uint8_t)channel, kind, true};
+    *place = (struct finding){time_ns, value, before->mean, wb_sqrtf(before->variance),
+                              0,       (uint8_t)channel, kind, true};
     channels[channel].anomalies++;
     wb_text_clear(&line);
     wb_text_add(&line, kinds[kind]);
@@ -160,7 +164,8 @@ static void telemetry(int32_t kind, int32_t length) {
     }
     case WB_LOCAL:
         take(CLIMB, record.local.time_ns, -record.local.vz);
-        take(SPEED, record.local.time_ns, wb_sqrtf(record.local.vx * record.local.vx + record.local.vy * record.local.vy));
+        take(SPEED, record.local.time_ns,
+             wb_sqrtf(record.local.vx * record.local.vx + record.local.vy * record.local.vy));
         break;
     case WB_GPS:
         take(HDOP, record.gps.time_ns, record.gps.hdop);
@@ -187,7 +192,8 @@ static void report_line(const struct channel *channel, const char *name, float m
     wb_text_log(WB_INFO, &line);
 }
 
-static void report_channel(struct channel *channel, const char *name) {
+/* False when the host takes nothing more for now. */
+static bool report_channel(struct channel *channel, const char *name) {
     const uint32_t count = channel->moments.count;
     const float median = quantile_value(&channel->median, 0.5f, count);
     const float high = quantile_value(&channel->high, 0.95f, count);
@@ -214,20 +220,18 @@ static void report_channel(struct channel *channel, const char *name) {
         wb_cbor_text(&cbor, values[i].name);
         wb_cbor_float(&cbor, values[i].value);
     }
-    if (cbor.overflow || wb_secure_send(message, cbor.length) < 0) {
-        reports_lost++;
+    const int32_t sent = cbor.overflow ? WB_ETOOBIG : wb_secure_send(message, cbor.length);
+    if (sent == WB_EAGAIN || sent == WB_ERATE) {
+        return false; /* later */
     }
+    reports_lost += sent < 0;
     report_line(channel, name, median, high);
     channel->moments = (struct moments){0};
     channel->refused = channel->anomalies = 0;
+    return true;
 }
 
-static void report(void) {
-    for (int32_t i = 0; i < CHANNELS; i++) {
-        if (channels[i].moments.count > 0 || channels[i].refused > 0) {
-            report_channel(&channels[i], about[i].name);
-        }
-    }
+static void report_losses(void) {
     const uint32_t dropped = (uint32_t)wb_dropped();
     if (dropped != 0 || overrun != 0 || reports_lost != 0) {
         wb_text_clear(&line);
@@ -240,6 +244,24 @@ static void report(void) {
         wb_text_log(WB_WARN, &line);
         overrun = reports_lost = 0;
     }
+}
+
+static void report_page(void) {
+    while (page < CHANNELS && channels[page].moments.count == 0 && channels[page].refused == 0) {
+        page++;
+    }
+    if (page == CHANNELS) {
+        wb_timer_set(PAGE_TIMER, 0, 0);
+        report_losses();
+    } else if (report_channel(&channels[page], about[page].name)) {
+        page++;
+    }
+}
+
+static void report(void) {
+    /* One that the last report could not send is in this one. */
+    page = 0;
+    wb_timer_set(PAGE_TIMER, PAGE_MS, PAGE_MS);
 }
 
 static void result(int32_t token) {
@@ -267,7 +289,7 @@ WB_INIT {
     static const int32_t wanted[] = {WB_STATUS, WB_BATTERY, WB_ATTITUDE, WB_LOCAL, WB_GPS};
     double interval_s, report_s;
     if (!wb_env_decimal("INTERVAL_S", 0.2, 0.0, 3600.0, &interval_s) ||
-        !wb_env_decimal("REPORT_S", 60.0, 0.1, 86400.0, &report_s)) {
+        !wb_env_decimal("REPORT_S", 60.0, 1.0, 86400.0, &report_s)) {
         return WB_EINVALID;
     }
     for (uint32_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
@@ -292,6 +314,8 @@ WB_EVENT {
         telemetry(source, length);
     } else if (type == WB_TIMER && source == REPORT_TIMER) {
         report();
+    } else if (type == WB_TIMER && source == PAGE_TIMER) {
+        report_page();
     } else if (type == WB_TIMER) {
         resend();
     } else if (type == WB_RESULT) {

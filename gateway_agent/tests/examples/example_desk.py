@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HIFIVE1 = next(board for board in BOARDS if board.name == "hifive1")
 OK, TRAP_MEMORY, TRAP_HOST = 0, 15, 23
+TOKENS = 8
 # A tenth of a second of a Cortex-M4 at 168 MHz, at its measured 8.7 instructions for each of 8 bytes of code.
 FUEL = 15_000_000
 _LETTERS = {"i32": "i", "i64": "I", "f32": "f", "f64": "F"}
@@ -93,6 +94,7 @@ class Desk:
         self._order = itertools.count()
         self._tokens = itertools.count(1)
         self._topics: list[str] = []
+        self._unanswered: set[int] = set()
         self._event: bytes | None = None
         self._inside = ""
         self._failure: BaseException | None = None
@@ -155,6 +157,8 @@ class Desk:
         while self._queue:
             kind, source, data = self._queue.popleft()
             self._event = data
+            if kind == EventType.RESULT:
+                self._unanswered.discard(source)
             value = self._call(abi.EVENT, kind, source, len(data))
             self._event = None
             if value < 0:
@@ -349,11 +353,16 @@ class Desk:
         message = self._get(pointer, length)
         if self.host.secure_refuses is not None:
             return self.host.secure_refuses
+        if len(self._unanswered) == TOKENS:
+            return Code.AGAIN
         self.sent.append(message)
         return self._token(self.host.secure(message))
 
     def _token(self, status: int | None, detail: bytes = b"") -> int:
+        if len(self._unanswered) == TOKENS:
+            return Code.AGAIN
         token = next(self._tokens)
+        self._unanswered.add(token)
         if status is not None:
             self._queue.append((EventType.RESULT, token, result(status, detail)))
         return token

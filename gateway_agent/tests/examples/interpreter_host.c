@@ -84,7 +84,8 @@ int desk_start(struct desk *desk, uint32_t ram_bytes, uint32_t stack_bytes) {
 }
 
 /* Status of the call; -1 when the module has no such export. */
-int desk_call(struct desk *desk, const char *name, const uint64_t *arguments, uint32_t count, uint32_t fuel, int32_t *result) {
+int desk_call(struct desk *desk, const char *name, const uint64_t *arguments, uint32_t count, uint32_t fuel,
+              int32_t *result) {
     uint32_t function;
     if (!wbi_find_function(&desk->instance, name, (uint32_t)strlen(name), &function)) {
         return -1;

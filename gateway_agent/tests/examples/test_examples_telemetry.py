@@ -190,6 +190,17 @@ def test_damaged_records_change_nothing(watch: Callable[..., Desk], kind: int, d
     assert one.sent == []
 
 
+def test_a_host_that_takes_nothing_more_gets_the_report_later(watch: Callable[..., Desk]) -> None:
+    one = watch(REPORT_S="10")
+    one.host.secure_refuses = Code.AGAIN
+    battery(one, 16.0, 16.1)
+    one.advance(10)
+    assert one.sent == []
+    one.host.secure_refuses = None
+    one.advance(2)
+    assert set(reports(one)) == {"battery voltage", "battery current", "battery temperature"}
+
+
 def test_without_an_autopilot_the_start_fails(desk: Callable[..., Desk]) -> None:
     one = desk("telemetry", Host(), run=False)
     one._px4_subscribe = lambda _kind, _interval: Code.UNAVAILABLE  # type: ignore[method-assign]
