@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import random
+import sqlite3
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
@@ -216,8 +217,7 @@ class Keeper:
         self._client, self.problem = client, ""
         _log.info("runtime connected wasmtime=%s instances=%d", self.hello.wasmtime, len(self._rows))
         await self._tell_provision()
-        for secret in self._wanted.secrets:
-            await self._give_secret(secret)
+        await self.give_secrets()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear(client, listener))
             tasks.create_task(self._converge(client, listener))
@@ -343,6 +343,14 @@ class Keeper:
             _log.error("the runtime refuses what is provided error=%s", error)
         except RuntimeGone:
             _log.debug("the runtime is gone; it is told when it is back")
+
+    async def give_secrets(self) -> None:
+        """Hand every sealing key to the runtime with numbers that nobody has used."""
+        for secret in self._wanted.secrets:
+            try:
+                await self._give_secret(secret)
+            except (RequestRefused, sqlite3.Error) as error:
+                _log.error("no numbers for sealing application=%s error=%s", secret.application, error)
 
     async def _give_secret(self, secret: Secret) -> None:
         given = await self._wanted.use_secret(secret)

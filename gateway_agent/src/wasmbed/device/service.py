@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 HEALTH_S: Final = 0.5
 MAX_SEALING: Final = 1024
 _RESULT: Final = 6
-_OK, _IO, _AGAIN = 0, -5, -11
+_OK, _IO, _AGAIN, _INVALID = 0, -5, -11, -22
 
 
 class Device:
@@ -47,6 +47,7 @@ class Device:
         spools = {spool.name: spool for spool in (self._logs, self._sealed)}
         self._uplink = Uplink(config, store.stream, self._keeper, spools, self.metrics)
         self._sealing: asyncio.Queue[HostRequest] = asyncio.Queue(MAX_SEALING)
+        self._sequences = asyncio.Event()
 
     async def run(self) -> None:
         """Serve."""
@@ -65,6 +66,7 @@ class Device:
                 tasks.create_task(watchdog())
                 tasks.create_task(self._watch())
                 tasks.create_task(self._seal())
+                tasks.create_task(self._number())
                 tasks.create_task(self._logs.run())
                 tasks.create_task(self._sealed.run())
                 tasks.create_task(self._keeper.run(self))
@@ -90,12 +92,23 @@ class Device:
 
     def on_request(self, request: HostRequest) -> None:
         """An application asks for something; what is sealed is kept here until the gateway has it."""
-        if request.module != "secure" or request.op != "send":
+        if request.module != "secure":
             self._uplink.on_request(request)
+        elif request.op == "sequence":
+            self._sequences.set()
+        elif request.op != "send":
+            self._answer(request, _INVALID)
         elif self._sealing.full():
             self._answer(request, _AGAIN)
         else:
             self._sealing.put_nowait(request)
+
+    async def _number(self) -> None:
+        """Give the runtime further sequence numbers when it is short of them."""
+        while True:
+            await self._sequences.wait()
+            self._sequences.clear()
+            await self._keeper.give_secrets()
 
     async def _seal(self) -> None:
         while True:
