@@ -8,10 +8,10 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmbed.hostcalls.codes import EventType
 from wasmbed.link.channel import ChannelClosed
 from wasmbed.link.messages import PART_BYTES
 from wasmbed.runtime import RequestRefused, RuntimeGone
+from wasmbed.runtime.abi import EventType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
