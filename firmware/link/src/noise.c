@@ -6,25 +6,14 @@
 
 /* ---- primitives ------------------------------------------------------------------------------------------- */
 
-/* BearSSL takes the scalar with its most significant byte first. */
-static void reversed(const uint8_t from[32], uint8_t to[32]) {
-    for (uint32_t i = 0; i < 32; i++) {
-        to[i] = from[31 - i];
-    }
-}
-
 void wb_x25519_public(const uint8_t private_key[32], uint8_t public_key[32]) {
-    uint8_t scalar[32];
-    reversed(private_key, scalar);
-    br_ec_c25519_m31.mulgen(public_key, scalar, sizeof scalar, BR_EC_curve25519);
+    br_ec_c25519_m31.mulgen(public_key, private_key, 32, BR_EC_curve25519);
 }
 
 /* DH; false when the result is zero, which only a point of low order gives. */
 static bool dh(const uint8_t private_key[32], const uint8_t public_key[32], uint8_t shared[32]) {
-    uint8_t scalar[32];
-    reversed(private_key, scalar);
     memcpy(shared, public_key, 32);
-    br_ec_c25519_m31.mul(shared, 32, scalar, sizeof scalar, BR_EC_curve25519);
+    br_ec_c25519_m31.mul(shared, 32, private_key, 32, BR_EC_curve25519);
     uint32_t any = 0;
     for (uint32_t i = 0; i < 32; i++) {
         any |= shared[i];
@@ -39,8 +28,12 @@ static void hmac(const uint8_t key[32], const uint8_t *data, size_t length, cons
     br_hmac_context context;
     br_hmac_key_init(&prepared, &br_sha256_vtable, key, 32);
     br_hmac_init(&context, &prepared, 0);
-    br_hmac_update(&context, data, length);
-    br_hmac_update(&context, more, more_length);
+    if (length != 0) {
+        br_hmac_update(&context, data, length);
+    }
+    if (more_length != 0) {
+        br_hmac_update(&context, more, more_length);
+    }
     br_hmac_out(&context, out);
 }
 
@@ -56,7 +49,9 @@ static void gcm(const uint8_t key[32], uint64_t counter, const uint8_t *ad, size
     br_aes_ct_ctr_init(&block, key, 32);
     br_gcm_init(&context, &block.vtable, br_ghash_ctmul);
     br_gcm_reset(&context, nonce, sizeof nonce);
-    br_gcm_aad_inject(&context, ad, ad_length);
+    if (ad_length != 0) {
+        br_gcm_aad_inject(&context, ad, ad_length);
+    }
     br_gcm_flip(&context);
     br_gcm_run(&context, encrypt, data, length);
     br_gcm_get_tag(&context, tag);
