@@ -33,7 +33,9 @@ def _vectors() -> list[dict[str, Any]]:
 
 
 def _pair(row: dict[str, Any]) -> tuple[noise.Handshake, noise.Handshake]:
-    key = {name: bytes.fromhex(row[name]) for name in ("init_static", "init_ephemeral", "resp_static", "resp_ephemeral")}
+    key = {
+        name: bytes.fromhex(row[name]) for name in ("init_static", "init_ephemeral", "resp_static", "resp_ephemeral")
+    }
     initiator = noise.Handshake(
         prologue=bytes.fromhex(row["init_prologue"]),
         private=key["init_static"],
