@@ -153,11 +153,14 @@ def placement(
     )
 
 
-def test_only_devices_of_class_gateway_run_here_and_each_once() -> None:
+def test_an_instance_that_two_placements_name_is_wanted_once() -> None:
     gateway, board = PlacementDevice("d", "ns", "u", "gateway"), PlacementDevice("m", "ns", "u", "mcu")
     first, second = placement("p0", gateway, board), placement("p1", gateway, digest=DIGESTS[1])
     merged = merge_instances({"p1": placement_instances(second), "p0": placement_instances(first)})
-    assert {name: wanted.request.digest for name, wanted in merged.items()} == {"app-uid/ns/d": DIGESTS[0]}
+    assert {name: wanted.request.digest for name, wanted in merged.items()} == {
+        "app-uid/ns/d": DIGESTS[0],
+        "app-uid/ns/m": DIGESTS[0],
+    }
 
 
 def test_a_grant_goes_as_far_as_the_device() -> None:

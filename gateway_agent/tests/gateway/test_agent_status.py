@@ -15,6 +15,7 @@ from wasmbed.api import (
     DeviceSlice,
     Gateway,
     GatewayStatus,
+    LinkState,
     Metadata,
     PlacementDevice,
     PlacementStatus,
@@ -70,6 +71,30 @@ def test_a_slice_keeps_since_when_its_devices_are_connected() -> None:
     assert first.observed_generation == 4
     assert [(link.name, link.state, link.since) for link in first.links] == [("a", "Connected", "t1")]
     assert slice_status(first, now="t2") == first
+    linked = {("ns", "m"): (LinkState.DISCONNECTED, "t0")}
+    second = slice_status(first, linked.get, now="t3")
+    assert [(link.name, link.state, link.since) for link in second.links] == [
+        ("a", "Connected", "t1"),
+        ("m", "Disconnected", "t0"),
+    ]
+
+
+def test_a_device_that_is_away_keeps_its_last_state_and_says_since_when() -> None:
+    item = placement("p", PlacementDevice("m", "ns", "u", "mpu"))
+    fresh = placement_status(item, {}, PlacementStatus(), now="t1")
+    assert [(d.state, d.message) for d in fresh.devices] == [("Pending", "waiting for the device")]
+    away = "disconnected since t5"
+    gone = placement_status(item, {}, fresh, now="t6", away=lambda _: away)
+    assert gone.devices[0].message == "waiting for the device, disconnected since t5"
+    failed = Shown("Failed", DIGEST, "DeviceError", "unreachable; at 7", 3)
+    known = placement_status(item, {"app-uid/ns/m": failed}, fresh, now="t2")
+    lost = placement_status(item, {}, known, now="t6", away=lambda _: away)
+    (device,) = lost.devices
+    assert (device.state, device.reason, device.restarts, device.since) == ("Failed", "DeviceError", 3, "t2")
+    assert device.message == "last known state, the device is disconnected since t5; unreachable; at 7"
+    assert placement_status(item, {}, lost, now="t7", away=lambda _: away) == lost
+    back = placement_status(item, {}, lost, now="t8")
+    assert back.devices[0].message == "unreachable; at 7"
 
 
 def test_a_gateway_without_its_runtime_is_not_ready_and_says_why() -> None:
@@ -98,10 +123,16 @@ def test_a_gateway_without_its_runtime_is_not_ready_and_says_why() -> None:
 
 
 class Plans:
-    """What Placements know of the reconciler."""
+    """What Placements know of the fleet."""
 
     def __init__(self) -> None:
         self.shown = {"app-uid/ns/a": RUNNING}
+
+    def away(self, _: object) -> str:
+        return ""
+
+    def planned(self, _: object) -> bool:
+        return True
 
     def set_wanted(self, *_: object, **__: object) -> None:
         self.shown = {"app-uid/ns/a": Shown("Starting", DIGEST)}

@@ -69,7 +69,11 @@ def limits_of(application: WasmApplication) -> PlacementLimits:
 
 def grants_of(application: WasmApplication, devices: Iterable[EdgeDevice]) -> tuple[str, ...]:
     """Import modules granted to a Placement: the union over its devices; the gateway holds each to its capabilities."""
-    capabilities = {capability for device in devices for capability in device.capabilities}
+    return grants_for(application, {capability for device in devices for capability in device.capabilities})
+
+
+def grants_for(application: WasmApplication, capabilities: Collection[str]) -> tuple[str, ...]:
+    """Import modules granted to an application where a device has these capabilities."""
     grants = {Grant.SYS, Grant.SECURE}
     if application.px4.enabled and "px4" in capabilities:
         grants.add(Grant.PX4)

@@ -18,7 +18,6 @@ from wasmbed.api import (
     MANAGER_AGENT,
     PLACEMENT,
     ApiObjectError,
-    DeviceSlice,
     Gateway,
     GatewayStatus,
     gateway_namespace,
@@ -26,14 +25,17 @@ from wasmbed.api import (
 )
 from wasmbed.gateway.artifacts import Artifacts
 from wasmbed.gateway.blobs import Blobs
+from wasmbed.gateway.fleet import Fleet
 from wasmbed.gateway.lease import renew_lease
 from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
 from wasmbed.gateway.placements import Placements
-from wasmbed.gateway.reconcile import Reconciler
 from wasmbed.gateway.runtime_link import keep_runtime
+from wasmbed.gateway.session import Services
+from wasmbed.gateway.sessions import SessionMetrics, Sessions
+from wasmbed.gateway.slices import Slices
 from wasmbed.gateway.state import Store
-from wasmbed.gateway.status import gateway_status, slice_status
+from wasmbed.gateway.status import gateway_status
 from wasmbed.gateway.writer import StatusWriter, Target
 from wasmbed.kube import Informer, Kube
 from wasmbed.oci import Registry
@@ -42,7 +44,7 @@ from wasmbed.service import Health, notify, serve_http, watchdog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wasmbed.gateway.config import AgentConfig
+    from wasmbed.gateway.config import AgentConfig, LinkConfig
     from wasmbed.gateway.model import Shown
     from wasmbed.kube import Kind
     from wasmbed.runtime import Hello
@@ -70,20 +72,31 @@ class Agent:
         )
         registry = Registry(config.registry.mirrors, config.registry.ca_file, config.registry.credentials_file)
         artifacts = Artifacts(registry, blobs, self.metrics, concurrent_pulls=config.artifacts.concurrent_pulls)
-        self._reconciler = Reconciler(artifacts, self.metrics, self._on_shown)
-        self._placements = Placements(config.gateway, store, self._reconciler, self._writer, self.metrics)
         self._logs = LogForwarder(self.metrics)
+        self._fleet = Fleet(artifacts, self.metrics, self._on_shown, self._on_link)
+        self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics)
+        link = config.link
+        self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link))
+        if self._sessions is not None:
+            self.metrics.registry.register(SessionMetrics(self._sessions))
+        self._slices = Slices(
+            store,
+            self._fleet,
+            self._writer,
+            on_devices=lambda: None if self._sessions is None else self._sessions.check_devices(),
+            missed_s=0.0 if link is None else link.missed_s,
+        )
         self._gateway: Gateway | None = None
         self._gateway_last: GatewayStatus | None = None
         self._limits: dict[str, int] | None = None
-        self._slices: dict[str, DeviceSlice] = {}
         self._hello: Hello | None = None
         self._runtime_problem = "not connected yet"
         namespace = gateway_namespace(config.gateway)
         self._placement_informer = Informer(kube, PLACEMENT, namespace=namespace, on_change=self._placements.on_change)
+        self._slice_informer = Informer(kube, DEVICE_SLICE, namespace=namespace, on_change=self._slices.on_change)
         self._informers = (
             self._placement_informer,
-            Informer(kube, DEVICE_SLICE, namespace=namespace, on_change=self._on_slice),
+            self._slice_informer,
             Informer(kube, GATEWAY, field_selector=f"metadata.name={config.gateway}", on_change=self._on_gateway),
         )
 
@@ -103,19 +116,24 @@ class Agent:
             tasks.create_task(self._writer.run())
             tasks.create_task(self._logs.run())
             tasks.create_task(self._placements.run_saver())
+            tasks.create_task(self._slices.run_saver())
             tasks.create_task(self._watch_health())
+            await self._slices.restore()
             for informer in self._informers:
                 tasks.create_task(informer.run())
+            tasks.create_task(self._sync_slices())
             await self._restore_limits()
             synced = tasks.create_task(self._sync())
             done, _ = await asyncio.wait({synced}, timeout=API_GRACE_S)
             if not done:
                 await self._placements.restore()
             # Only now is it known which instances of the runtime are wanted.
-            tasks.create_task(self._reconciler.run())
+            tasks.create_task(self._fleet.own.run())
             tasks.create_task(
-                keep_runtime(config.runtime_socket, self._reconciler, self._logs, self.metrics, self._on_runtime)
+                keep_runtime(config.runtime_socket, self._fleet.own, self._logs, self.metrics, self._on_runtime)
             )
+            if self._sessions is not None:
+                tasks.create_task(self._sessions.run())
             self.health.set("sync", True)
             notify("READY=1")
 
@@ -123,10 +141,17 @@ class Agent:
         await self._placement_informer.wait_synced()
         self._placements.take_all(self._placement_informer.items())
 
+    async def _sync_slices(self) -> None:
+        await self._slice_informer.wait_synced()
+        self._slices.forget_restored()
+
+    def _services(self, link: LinkConfig) -> Services:
+        return Services(self._config.gateway, link.heartbeat_s, self._store, self._fleet, self._logs, self.metrics)
+
     async def _restore_limits(self) -> None:
         limits = await self._store.fact("limits")
         if self._limits is None and isinstance(limits, dict):
-            self._reconciler.set_limits(
+            self._fleet.set_limits(
                 max_modules=int(limits.get("max_modules", DEFAULT_MAX_MODULES)),
                 max_artifact_bytes=int(limits.get("max_artifact_bytes", DEFAULT_MAX_ARTIFACT_BYTES)),
             )
@@ -165,6 +190,9 @@ class Agent:
         self._placements.on_shown(changes)
         self._tell_gateway()
 
+    def _on_link(self, key: tuple[str, str]) -> None:
+        self._slices.on_link(key)
+
     def _on_runtime(self, hello: Hello | None, why: str) -> None:
         self._hello = hello or self._hello
         self._runtime_problem = why
@@ -186,7 +214,7 @@ class Agent:
         self._gateway = gateway
         if gateway is not None:
             self._limits = {"max_modules": gateway.max_modules, "max_artifact_bytes": gateway.max_artifact_bytes}
-            self._reconciler.set_limits(**self._limits)
+            self._fleet.set_limits(**self._limits)
             self._tell_gateway()
 
     def _tell_gateway(self) -> None:
@@ -198,7 +226,7 @@ class Agent:
             self._gateway_last or gateway.status,
             agent_version=__version__,
             wasmtime_version=self._hello.wasmtime if self._hello else "",
-            modules=self._reconciler.running_count,
+            modules=self._fleet.own.running_count,
             runtime_problem=self._runtime_problem,
             now=timestamp(),
         )
@@ -206,38 +234,9 @@ class Agent:
         known = gateway.status.to_dict()
         self._writer.put(_gateway_target(gateway), status.to_dict(), known=known, settled=False)
 
-    def _on_slice(self, old: Object | None, new: Object | None) -> None:
-        name = (new or old or {})["metadata"]["name"]
-        before = self._slices.get(name)
-        try:
-            view = None if new is None else DeviceSlice.from_dict(new)
-        except ApiObjectError as error:
-            _log.error("a device slice cannot be read and is left as it was error=%s", error)
-            return
-        if before is not None and (view is None or view.metadata.uid != before.metadata.uid):
-            self._writer.forget(_slice_target(self._slices.pop(name)))
-            before = None
-        if view is None:
-            return
-        known = view.status_to_dict()
-        if before is not None and before.metadata.generation == view.metadata.generation:
-            return
-        told = slice_status(view if before is None else _with_links(view, before), now=timestamp())
-        self._slices[name] = told
-        self._writer.put(_slice_target(told), told.status_to_dict(), known=known)
-
-
-def _with_links(view: DeviceSlice, before: DeviceSlice) -> DeviceSlice:
-    """The slice with the links told last, which the API may not show yet."""
-    return DeviceSlice(view.metadata, view.gateway, view.devices, view.observed_generation, before.links)
-
 
 def _gateway_target(gateway: Gateway) -> Target:
     return Target(GATEWAY, gateway.metadata.name, gateway.metadata.uid)
-
-
-def _slice_target(view: DeviceSlice) -> Target:
-    return Target(DEVICE_SLICE, view.metadata.name, view.metadata.uid, view.metadata.namespace)
 
 
 async def serve(config: AgentConfig) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wasmbed.oci import ImageError, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Set
+    from collections.abc import Iterable
 
     from wasmbed.gateway.blobs import Blobs
     from wasmbed.gateway.metrics import Metrics
@@ -19,20 +19,34 @@ _log = logging.getLogger(__name__)
 
 
 class Artifacts:
-    """Modules by digest, a bounded number of pulls at a time; the caller asks once at a time for each digest."""
+    """Modules by digest, a bounded number of pulls at a time and each digest once at a time.
+
+    `keep` are the digests that somebody wants and that must not make room for others.
+    """
 
     def __init__(self, registry: Registry, blobs: Blobs, metrics: Metrics, *, concurrent_pulls: int) -> None:
         self._registry = registry
         self._blobs = blobs
         self._metrics = metrics
         self._slots = asyncio.Semaphore(concurrent_pulls)
+        self._pulling: dict[str, asyncio.Lock] = {}
+        self.keep: frozenset[str] = frozenset()
 
-    async def ensure(self, digest: str, images: Iterable[str], *, limit_bytes: int, keep: Set[str]) -> None:
+    async def ensure(self, digest: str, images: Iterable[str], *, limit_bytes: int) -> None:
         """Have the module of `digest` on disk; `images` are the references it may be pulled by, tried in turn.
 
-        `keep` are the digests that must not make room for it. Raises ImageError, also for a module on disk that is
-        larger than `limit_bytes`.
+        Raises ImageError, also for a module on disk that is larger than `limit_bytes`.
         """
+        # Fifty devices that are given the same application want the same module at once.
+        lock = self._pulling.setdefault(digest, asyncio.Lock())
+        try:
+            async with lock:
+                await self._ensure(digest, images, limit_bytes)
+        finally:
+            if not lock.locked():
+                self._pulling.pop(digest, None)
+
+    async def _ensure(self, digest: str, images: Iterable[str], limit_bytes: int) -> None:
         size = self._blobs.size(digest)
         if size is not None:
             if size > limit_bytes:
@@ -43,7 +57,7 @@ class Artifacts:
             return
         async with self._slots:
             module = await self._pull(digest, sorted(images), limit_bytes)
-        await self._blobs.add(digest, module, keep=keep)
+        await self._blobs.add(digest, module, keep=self.keep)
 
     async def read(self, digest: str) -> bytes | None:
         """The module of `digest`, None when it is not on disk any more."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wasmbed.link.messages import MISSED_HEARTBEATS
 from wasmbed.oci import RegistryConfig
 from wasmbed.service import HttpConfig
 
@@ -34,6 +35,33 @@ class ArtifactsConfig:
 
 
 @dataclass(frozen=True)
+class LinkConfig:
+    """Where Linux devices connect, and by which certificates the two sides know each other (PEM files).
+
+    Devices send a heartbeat every heartbeat_s seconds; one that misses three is disconnected.
+    """
+
+    port: int
+    certificate: Path
+    key: Path
+    client_ca: Path
+    address: str = "0.0.0.0"  # noqa: S104 - devices come from outside
+    heartbeat_s: float = 30.0
+    max_sessions: int = 2048
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be 0 to 65535, not {self.port}")
+        if not 0.05 <= self.heartbeat_s <= 3600 or not 1 <= self.max_sessions <= 16384:
+            raise ValueError("heartbeat_s must be 0.05 to 3600 and max_sessions 1 to 16384")
+
+    @property
+    def missed_s(self) -> float:
+        """Seconds of silence after which a device counts as disconnected."""
+        return self.heartbeat_s * MISSED_HEARTBEATS
+
+
+@dataclass(frozen=True)
 class AgentConfig:
     """The whole file."""
 
@@ -45,3 +73,5 @@ class AgentConfig:
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     lease: LeaseConfig = LeaseConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
+    # Without it, no Linux device can connect.
+    link: LinkConfig | None = None

@@ -37,3 +37,16 @@ class Metrics:
         self.log_lines = Counter(
             "wasmbed_agent_log_lines", "Application log lines by fate", ["fate"], registry=registry
         )
+        self.link_sessions = Counter("wasmbed_agent_link_sessions", "Sessions opened by devices", registry=registry)
+        self.link_replaced = Counter(
+            "wasmbed_agent_link_replaced", "Sessions replaced by another one of the same device", registry=registry
+        )
+        self.link_refusals = Counter(
+            "wasmbed_agent_link_refusals", "Sessions refused or ended, by reason", ["reason"], registry=registry
+        )
+        self.link_entries = Counter(
+            "wasmbed_agent_link_entries", "Entries taken from devices' spools", ["spool"], registry=registry
+        )
+        self.link_lost = Counter(
+            "wasmbed_agent_link_lost", "Sealed messages that cannot be kept and are lost", registry=registry
+        )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from wasmbed.api import DeviceClass, Grant, senses
+from wasmbed.api import Grant, senses
 from wasmbed.runtime import Limits, StartRequest
 
 if TYPE_CHECKING:
@@ -87,6 +87,16 @@ class Shown:
     restarts: int = 0
 
 
+class Runtime(Protocol):
+    """What a reconciler asks of a runtime, its own or that of a device; see `wasmbed.runtime.RuntimeClient`."""
+
+    async def has(self, digest: str) -> bool: ...
+    async def load(self, digest: str, wasm: bytes) -> None: ...
+    async def check(self, request: StartRequest) -> None: ...
+    async def start(self, request: StartRequest) -> None: ...
+    async def stop(self, instance: str) -> None: ...
+
+
 def retry_delay_s(count: int, *, first_s: float = 1.0, cap_s: float = 60.0) -> float:
     """Seconds before the try after failure number `count`: doubling to `cap_s`, spread by a fifth."""
     return float(min(cap_s, first_s * 2.0 ** min(count - 1, 30))) * random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
@@ -98,13 +108,12 @@ def instance_id(placement: Placement, device: PlacementDevice) -> str:
 
 
 def placement_instances(placement: Placement) -> dict[str, Wanted]:
-    """The instances of one Placement that run on the gateway itself."""
+    """The instances of one Placement."""
     instances = {}
     for device in placement.devices:
-        if device.device_class == DeviceClass.GATEWAY:
-            name = instance_id(placement, device)
-            request = _request(name, placement, device)
-            instances[name] = Wanted(placement.image, request, request.key())
+        name = instance_id(placement, device)
+        request = _request(name, placement, device)
+        instances[name] = Wanted(placement.image, request, request.key())
     return instances
 
 

@@ -15,8 +15,8 @@ from wasmbed.gateway.writer import StatusWriter, Target
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from wasmbed.gateway.fleet import Fleet
     from wasmbed.gateway.metrics import Metrics
-    from wasmbed.gateway.reconcile import Reconciler
     from wasmbed.gateway.state import Store
 
 _log = logging.getLogger(__name__)
@@ -28,12 +28,10 @@ Object = dict[str, Any]
 class Placements:
     """Every Placement of one gateway. Changes of one turn of the loop reach the reconciler together."""
 
-    def __init__(
-        self, gateway: str, store: Store, reconciler: Reconciler, writer: StatusWriter, metrics: Metrics
-    ) -> None:
+    def __init__(self, gateway: str, store: Store, fleet: Fleet, writer: StatusWriter, metrics: Metrics) -> None:
         self._gateway = gateway
         self._store = store
-        self._reconciler = reconciler
+        self._fleet = fleet
         self._writer = writer
         self._metrics = metrics
         self._placements: dict[str, Placement] = {}
@@ -95,20 +93,24 @@ class Placements:
         if not self._live:
             # Nobody can be told, and only the API knows since when things are as they are.
             return
-        # The states shown are not yet those of a generation that came since the last push.
-        names = self._to_tell - self._changed
-        self._to_tell &= self._changed
+        # The states shown are not yet those of a generation that came since the last push or plan.
+        names = {name for name in self._to_tell - self._changed if self._is_planned(name)}
+        self._to_tell -= names
         now = timestamp()
         for name in names:
             placement = self._placements.get(name)
             if placement is None:
                 continue
             previous = self._last.get(name, placement.status)
-            status = placement_status(placement, self._reconciler.shown, previous, now=now)
+            status = placement_status(placement, self._fleet.shown, previous, now=now, away=self._fleet.away)
             self._last[name] = status
             self._writer.put(
                 _target(placement), status.to_dict(), known=placement.status.to_dict(), settled=settled(status)
             )
+
+    def _is_planned(self, name: str) -> bool:
+        placement = self._placements.get(name)
+        return placement is None or self._fleet.planned(placement.devices)
 
     async def run_saver(self) -> None:
         """Save changes until cancelled; a full disk is waited out, it must not stop an application."""
@@ -169,7 +171,7 @@ class Placements:
         # Told after the next plan: until then the shown states are those of the generation before.
         self._to_tell |= self._changed
         self._changed = set()
-        self._reconciler.set_wanted(merge_instances(self._instances), complete=self._complete)
+        self._fleet.set_wanted(merge_instances(self._instances), complete=self._complete)
 
 
 def _saved(item: Object) -> Object:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wasmbed.api import DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_MODULES, InstanceState, Reason
-from wasmbed.gateway.model import Failure, Observed, Progress, Refusal, Shown, Stage, Wanted, retry_delay_s
+from wasmbed.gateway.model import Failure, Observed, Progress, Refusal, Runtime, Shown, Stage, Wanted, retry_delay_s
 from wasmbed.gateway.plan import Plan, World, make_plan
 from wasmbed.runtime import RequestRefused, RuntimeGone
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wasmbed.gateway.artifacts import Artifacts
     from wasmbed.gateway.metrics import Metrics
-    from wasmbed.runtime import InstanceStatus, RuntimeClient, StartRequest, StateEvent
+    from wasmbed.runtime import InstanceStatus, StartRequest, StateEvent
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +33,14 @@ class Reconciler:
     """Brings the runtime to what is wanted; `on_shown` gets, after every plan, what changed (None: gone)."""
 
     def __init__(
-        self, artifacts: Artifacts, metrics: Metrics, on_shown: Callable[[Mapping[str, Shown | None]], None]
+        self,
+        artifacts: Artifacts,
+        metrics: Metrics,
+        on_shown: Callable[[Mapping[str, Shown | None]], None],
+        *,
+        load_slots: asyncio.Semaphore | None = None,
     ) -> None:
+        """`load_slots` bounds the modules that are in memory on their way to a runtime; several may share it."""
         self._artifacts = artifacts
         self._metrics = metrics
         self._on_shown = on_shown
@@ -43,7 +49,7 @@ class Reconciler:
         self._complete = False
         self._max_modules = DEFAULT_MAX_MODULES
         self._max_artifact_bytes = DEFAULT_MAX_ARTIFACT_BYTES
-        self._client: RuntimeClient | None = None
+        self._client: Runtime | None = None
         self._away_since = -math.inf
         self._away_why = "not connected yet"
         self._running: dict[str, Observed] = {}
@@ -52,13 +58,18 @@ class Reconciler:
         self._modules: dict[str, Progress] = {}
         self._refusals: dict[str, Refusal] = {}
         self._shown: dict[str, Shown] = {}
+        self.planned = False
         self._wake = asyncio.Event()
-        self._load_slots = asyncio.Semaphore(CONCURRENT_LOADS)
+        self._load_slots = load_slots or asyncio.Semaphore(CONCURRENT_LOADS)
         self._call_slots = asyncio.Semaphore(CONCURRENT_CALLS)
 
     def set_wanted(self, wanted: Mapping[str, Wanted], *, complete: bool) -> None:
-        """Replace what is wanted; `complete` when nothing else is, so that the rest is stopped."""
+        """Replace what is wanted; `complete` when nothing else is, so that the rest is stopped.
+
+        `planned` is false from now until the states shown are about this.
+        """
         now = _now()
+        self.planned = False
         for name, new in wanted.items():
             old = self._wanted.get(name)
             if old != new:
@@ -84,7 +95,7 @@ class Reconciler:
         self._max_modules, self._max_artifact_bytes = max_modules, max_artifact_bytes
         self._wake.set()
 
-    def attach(self, client: RuntimeClient, instances: Iterable[InstanceStatus]) -> None:
+    def attach(self, client: Runtime, instances: Iterable[InstanceStatus]) -> None:
         """Take up a connected runtime with what runs in it; equal instances are adopted by the next plan."""
         self._client = client
         self._running = {
@@ -174,7 +185,7 @@ class Reconciler:
         self._publish(plan.shown)
         return plan.wake_at
 
-    def _act(self, plan: Plan, client: RuntimeClient, tasks: asyncio.TaskGroup) -> None:
+    def _act(self, plan: Plan, client: Runtime, tasks: asyncio.TaskGroup) -> None:
         for digest in plan.loads:
             self._modules[digest] = Progress(Stage.BUSY, self._failure(self._modules, digest))
             tasks.create_task(self._load(client, digest))
@@ -197,8 +208,7 @@ class Reconciler:
         }
         changes.update(dict.fromkeys(self._shown.keys() - shown.keys()))
         self._shown = shown
-        for state in InstanceState:
-            self._metrics.instances.labels(state.value).set(sum(item.state == state for item in shown.values()))
+        self.planned = True
         self._on_shown(changes)
 
     def _try_again_now(self, digest: str) -> None:
@@ -208,16 +218,15 @@ class Reconciler:
 
     async def _pull(self, digest: str) -> None:
         images = {item.image for item in self._wanted.values() if item.request.digest == digest}
-        keep = {item.request.digest for item in self._wanted.values()}
         try:
-            await self._artifacts.ensure(digest, images, limit_bytes=self._max_artifact_bytes, keep=keep)
+            await self._artifacts.ensure(digest, images, limit_bytes=self._max_artifact_bytes)
         except Exception as error:  # a full disk or a fault of ours is this image's failure alone
             self._pulled[digest] = self._failed(self._pulled, digest, Reason.IMAGE_PULL_FAILED, error)
         else:
             self._pulled[digest] = Progress(Stage.DONE)
         self._wake.set()
 
-    async def _load(self, client: RuntimeClient, digest: str) -> None:
+    async def _load(self, client: Runtime, digest: str) -> None:
         result = Progress()
         try:
             async with self._load_slots:
@@ -238,7 +247,7 @@ class Reconciler:
             self._modules[digest] = result
         self._wake.set()
 
-    async def _call(self, client: RuntimeClient, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _call(self, client: Runtime, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` on one instance; whatever fails is that instance's failure."""
         wanted = self._wanted.get(name)
         try:
@@ -256,19 +265,19 @@ class Reconciler:
             self._busy.discard(name)
             self._wake.set()
 
-    async def _stop(self, client: RuntimeClient, name: str) -> None:
+    async def _stop(self, client: Runtime, name: str) -> None:
         await client.stop(name)
         if self._client is client:
             self._running.pop(name, None)
 
-    async def _stop_unwanted(self, client: RuntimeClient, name: str) -> None:
+    async def _stop_unwanted(self, client: Runtime, name: str) -> None:
         try:
             await self._stop(client, name)
         except RequestRefused as error:
             _log.error("not stopped, tried again instance=%s error=%s", name, error)
             await asyncio.sleep(STOP_RETRY_S)
 
-    async def _start(self, client: RuntimeClient, name: str, request: StartRequest) -> None:
+    async def _start(self, client: Runtime, name: str, request: StartRequest) -> None:
         """Start, in place of what runs under the name only when the runtime finds no fault with the new content."""
         try:
             if name in self._running:
@@ -281,7 +290,7 @@ class Reconciler:
                 self._modules.pop(request.digest, None)
             raise
 
-    async def _start_new(self, client: RuntimeClient, name: str, request: StartRequest) -> None:
+    async def _start_new(self, client: Runtime, name: str, request: StartRequest) -> None:
         self._running[name] = Observed(
             request.digest, request.key(), InstanceState.STARTING, grants=frozenset(request.grants)
         )

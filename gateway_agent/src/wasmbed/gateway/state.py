@@ -101,10 +101,28 @@ class Store:
 
     async def save_fact(self, name: str, value: Any) -> None:
         """Save a value that JSON can hold."""
+        await self.save_facts({name: value})
+
+    async def facts(self, prefix: str) -> dict[str, Any]:
+        """The saved values whose names begin with `prefix`, by the rest of their names."""
+
+        def work() -> dict[str, Any]:
+            rows = self._connection.execute("SELECT name, value FROM facts").fetchall()
+            return {name.removeprefix(prefix): json.loads(text) for name, text in rows if name.startswith(prefix)}
+
+        return await self._in_thread(work)
+
+    async def save_facts(self, changes: Mapping[str, Any]) -> None:
+        """Save values that JSON can hold, all or none; those that are None are removed."""
+        texts = {name: None if value is None else json.dumps(value) for name, value in changes.items()}
 
         def work() -> None:
             with self._connection as connection:
-                connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+                for name, text in texts.items():
+                    if text is None:
+                        connection.execute("DELETE FROM facts WHERE name = ?", (name,))
+                    else:
+                        connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, text))
 
         await self._in_thread(work)
 

@@ -23,19 +23,28 @@ from wasmbed.api import (
 from wasmbed.gateway.model import Shown, instance_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wasmbed.api import DeviceSlice, Gateway, Placement, PlacementDevice
 
+_LAST_KNOWN = "last known state, the device is "
 _NOT_SEEN = Shown(InstanceState.PENDING, "", message="waiting for the runtime")
 
 
 def placement_status(
-    placement: Placement, shown: Mapping[str, Shown], previous: PlacementStatus, *, now: str
+    placement: Placement,
+    shown: Mapping[str, Shown],
+    previous: PlacementStatus,
+    *,
+    now: str,
+    away: Callable[[tuple[str, str]], str] = lambda _: "",
 ) -> PlacementStatus:
-    """The status of `placement`; times stay those of `previous` where nothing changed, so that equal means equal."""
+    """The status of `placement`; times stay those of `previous` where nothing changed, so that equal means equal.
+
+    `away` says since when a device is away, empty when it is not.
+    """
     before = {item.key: item for item in previous.devices}
-    devices = tuple(_instance(placement, device, shown, before, now) for device in placement.devices)
+    devices = tuple(_instance(placement, device, shown, before, now, away(device.key)) for device in placement.devices)
     return PlacementStatus(
         observed_generation=placement.metadata.generation,
         devices=devices,
@@ -49,13 +58,12 @@ def _instance(
     shown: Mapping[str, Shown],
     before: Mapping[tuple[str, str], InstanceStatus],
     now: str,
+    away: str,
 ) -> InstanceStatus:
-    if device.device_class == DeviceClass.GATEWAY:
-        state = shown.get(instance_id(placement, device), _NOT_SEEN)
-    else:
-        # These run their modules themselves, over a link.
-        state = Shown(InstanceState.PENDING, "", message="waiting for the device")
     old = before.get(device.key)
+    state = shown.get(instance_id(placement, device))
+    if state is None:
+        state = _NOT_SEEN if device.device_class == DeviceClass.GATEWAY else _unheard(old, away)
     return InstanceStatus(
         name=device.name,
         namespace=device.namespace,
@@ -66,6 +74,15 @@ def _instance(
         restarts=state.restarts,
         since=old.since if old is not None and old.state == state.state and old.since else now,
     )
+
+
+def _unheard(old: InstanceStatus | None, away: str) -> Shown:
+    """The state on a device that says nothing now: the last one that is known of it."""
+    if old is None or old.state == InstanceState.PENDING:
+        return Shown(InstanceState.PENDING, "", message=f"waiting for the device{', ' + away if away else ''}")
+    last = old.message.partition("; ")[2] if old.message.startswith(_LAST_KNOWN) else old.message
+    message = f"{_LAST_KNOWN}{away}; {last}" if away else last
+    return Shown(old.state, old.digest, old.reason, message, old.restarts)
 
 
 def _ready(devices: tuple[InstanceStatus, ...], generation: int) -> Condition:
@@ -85,8 +102,16 @@ def settled(status: PlacementStatus) -> bool:
     return all(device.state in (InstanceState.RUNNING, InstanceState.FAILED) for device in status.devices)
 
 
-def slice_status(devices: DeviceSlice, *, now: str) -> DeviceSlice:
-    """The slice with the links of this gateway: it is itself the link of its devices of class gateway."""
+def slice_status(
+    devices: DeviceSlice,
+    linked: Callable[[tuple[str, str]], tuple[LinkState, str] | None] = lambda _: None,
+    *,
+    now: str,
+) -> DeviceSlice:
+    """The slice with the links of this gateway: it is itself the link of its devices of class gateway.
+
+    `linked` gives the link of any other device and since when it is so, None when it was never seen.
+    """
     before = {link.key: link for link in devices.links}
     links = []
     for device in devices.devices:
@@ -94,7 +119,11 @@ def slice_status(devices: DeviceSlice, *, now: str) -> DeviceSlice:
             state = LinkState.DISCONNECTED if device.revoked else LinkState.CONNECTED
             old = before.get(device.key)
             since = old.since if old is not None and old.state == state and old.since else now
-            links.append(Link(device.name, device.namespace, state, since))
+        elif (found := linked(device.key)) is not None:
+            state, since = found
+        else:
+            continue
+        links.append(Link(device.name, device.namespace, state, since))
     return replace(devices, observed_generation=devices.metadata.generation, links=tuple(links))
 
 

@@ -1,7 +1,8 @@
 """Checking and compiling one untrusted module, as a process of its own with limits of memory, time and output.
 
 The child reads the module from its standard input, writes NAME.cwasm and then NAME.json, which makes the first valid,
-into a directory, and prints its findings as a JSON list. It ends with 0 when it wrote the files or has findings.
+into a directory, and prints its findings as a JSON list. It ends with 0 when it wrote the files or has findings. Asked
+to describe, it prints the Facts of the module instead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from wasmtime import Module, WasmtimeError
 
@@ -59,10 +60,25 @@ async def compile_module(
     Raises CompileError, also when the module takes too much memory or CPU time or crashes the compiler, and
     CompilerFailedError.
     """
+    output = await _child(module, ("--directory", str(directory), "--name", name), cpu_s, wall_s)
+    findings = json.loads(output)
+    if findings:
+        raise CompileError([str(finding) for finding in findings])
+
+
+async def describe_module(module: bytes, *, cpu_s: int = CPU_S, wall_s: float = WALL_S) -> validate.Facts:
+    """Return what is known of a module without compiling it; raises as `compile_module`."""
+    answer = json.loads(await _child(module, ("--describe",), cpu_s, wall_s))
+    if isinstance(answer, list):
+        raise CompileError([str(finding) for finding in answer])
+    return validate.Facts.from_dict(answer)
+
+
+async def _child(module: bytes, arguments: tuple[str, ...], cpu_s: int, wall_s: float) -> bytes:
     memory_bytes = memory_limit_bytes(len(module))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-m", __name__),
-        *("--directory", str(directory), "--name", name, "--memory-bytes", str(memory_bytes), "--cpu-s", str(cpu_s)),
+        *(*arguments, "--memory-bytes", str(memory_bytes), "--cpu-s", str(cpu_s)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={"RUST_BACKTRACE": "0", "LC_ALL": "C.UTF-8"},
@@ -80,9 +96,7 @@ async def compile_module(
             await process.wait()
     if process.returncode != 0:
         raise _death(process.returncode or 0, memory_bytes, cpu_s)
-    findings = json.loads(output)
-    if findings:
-        raise CompileError([str(finding) for finding in findings])
+    return output
 
 
 def _death(status: int, memory_bytes: int, cpu_s: int) -> CompileError | CompilerFailedError:
@@ -101,18 +115,23 @@ def _death(status: int, memory_bytes: int, cpu_s: int) -> CompileError | Compile
 def main() -> None:
     """Run the child."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--directory", type=Path, required=True)
-    parser.add_argument("--name", required=True)
+    parser.add_argument("--describe", action="store_true", help="print what is known of the module, compile nothing")
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--name")
     parser.add_argument("--memory-bytes", type=int, required=True)
     parser.add_argument("--cpu-s", type=int, required=True)
     arguments = parser.parse_args()
     limit_process(arguments.memory_bytes, arguments.cpu_s)
     module = sys.stdin.buffer.read(MAX_MODULE_BYTES + 1)
+    answer: object
     try:
-        findings = check_and_compile(module, arguments.directory, arguments.name)
+        if arguments.describe:
+            answer = describe(module)
+        else:
+            answer = check_and_compile(module, arguments.directory, arguments.name)
     except MemoryError:
-        findings = [f"compiling needs more than {arguments.memory_bytes // MIB} MiB of memory"]
-    print(json.dumps(findings))
+        answer = [f"compiling needs more than {arguments.memory_bytes // MIB} MiB of memory"]
+    print(json.dumps(answer))
 
 
 def limit_process(memory_bytes: int, cpu_s: int) -> None:
@@ -124,6 +143,16 @@ def limit_process(memory_bytes: int, cpu_s: int) -> None:
     # A seccomp filter may forbid it; the limits above hold or the child ends.
     with contextlib.suppress(OSError):
         os.nice(10)
+
+
+def describe(module: bytes) -> dict[str, Any] | list[str]:
+    """Return the Facts of a module as a dictionary, or the finding that it is none."""
+    if len(module) > MAX_MODULE_BYTES:
+        return [f"the module is larger than {MAX_MODULE_BYTES} bytes"]
+    try:
+        return asdict(validate.facts_of(module))
+    except wasm.ModuleError as error:
+        return [str(error)]
 
 
 def check_and_compile(module: bytes, directory: Path, name: str) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmbed.runtime import abi, engine, features, wasm
+from wasmbed.runtime import abi, engine, exports, features, wasm
 from wasmbed.runtime.profiles import CLASSES, Profile
 from wasmbed.runtime.wire import shorten
 
@@ -89,9 +89,9 @@ class Facts:
                 for i in contents.imports
             ),
             exports=tuple(
-                ExportFact(e.name, e.kind, None if e.type is None else str(e.type), e.offset)
+                ExportFact(e.name[:_SHOWN_NAME], e.kind, None if e.type is None else str(e.type), e.offset)
                 for e in contents.exports
-                if e.name in abi.EXPORTS
+                if e.name in abi.EXPORTS or exports.matters(e.name)
             ),
             memory_bytes=max((memory.minimum_bytes for memory in contents.memories), default=0),
             memory_offset=contents.memories[0].offset if contents.memories else 0,
@@ -160,7 +160,7 @@ def start_findings(facts: Facts, profile: Profile, grants: Collection[str]) -> l
     return _bounded(
         [
             *facts.faults,
-            *_imports(facts, grants),
+            *_imports(facts, grants, profile),
             *_exports(facts),
             *_class(facts, profile),
             *_memory(facts, profile),
@@ -210,14 +210,16 @@ def _segment(segment: wasm.Segment, contents: wasm.Contents) -> str | None:
     )
 
 
-def _imports(facts: Facts, grants: Collection[str] | None = None) -> Iterator[str]:
+def _imports(facts: Facts, grants: Collection[str] | None = None, profile: Profile | None = None) -> Iterator[str]:
     for item in facts.imports:
         function = abi.FUNCTIONS.get((item.module, item.name))
         if item.kind != "function":
             yield f"{item.shown}: a {item.kind} cannot be imported, only functions of the host can"
-        elif item.module not in abi.GRANTS:
+        elif item.module == abi.WASI and profile is not None and profile.name not in abi.WASI_CLASSES:
+            yield f"{item.shown}: class {profile.name} has no WASI; {' and '.join(abi.WASI_CLASSES)} have it"
+        elif item.module not in abi.GRANTS and item.module != abi.WASI:
             yield f"{item.shown}: there is no such import module; there are {', '.join(sorted(abi.GRANTS))}"
-        elif grants is not None and item.module not in grants:
+        elif grants is not None and item.module not in grants and item.module != abi.WASI:
             yield f"{item.shown}: {item.module} is not granted; it is by {abi.GRANTS[item.module]}"
         elif function is None:
             yield f"{item.shown}: this runtime has no such function"
@@ -226,17 +228,17 @@ def _imports(facts: Facts, grants: Collection[str] | None = None) -> Iterator[st
 
 
 def _exports(facts: Facts) -> Iterator[str]:
-    exports = {export.name: export for export in facts.exports}
-    if abi.START not in exports and abi.TICK not in exports:
+    by_name = {export.name: export for export in facts.exports}
+    if abi.START not in by_name and abi.TICK not in by_name:
         yield f"exports neither {abi.START} nor {abi.TICK}, so there is nothing to run"
     for name in (abi.START, abi.TICK):
-        export = exports.get(name)
+        export = by_name.get(name)
         if export is None or (export.kind == "function" and export.type is None and facts.faults):
             continue  # the type of a function is not known when its list was too long to read
         if export.kind != "function" or export.type != str(abi.ENTRY_TYPE):
             found = export.type or f"a {export.kind}"
             yield f"export {name} (at byte {export.offset:#x}) is {found} and must be {abi.ENTRY_TYPE}"
-    memory = exports.get(abi.MEMORY_EXPORT)
+    memory = by_name.get(abi.MEMORY_EXPORT)
     if memory is None or memory.kind != "memory":
         for item in facts.imports:
             function = abi.FUNCTIONS.get((item.module, item.name))

@@ -17,6 +17,10 @@ class InterpreterError(Exception):
     """The interpreter is missing or refused the module; the message says what to do."""
 
 
+class MissingError(InterpreterError):
+    """The program is not there."""
+
+
 @dataclass(frozen=True)
 class Info:
     """What the interpreter says of a module; bytes throughout."""
@@ -45,12 +49,20 @@ def find() -> Path:
             built = folder / "build" / "firmware" / "host" / NAME
             if built.is_file():
                 return built
-    raise InterpreterError("the interpreter is not built: run `make -C firmware host`, or set WASMBED_INTERP")
+    raise MissingError("the interpreter is not built: run `make -C firmware host`, or set WASMBED_INTERP")
 
 
 def info(wasm: bytes) -> Info:
     """Validates and translates a module as a board would; raises InterpreterError with the refusal."""
-    done = subprocess.run([find(), "info", "-"], input=wasm, capture_output=True, timeout=TIMEOUT_S, check=False)
+    program = find()
+    try:
+        done = subprocess.run([program, "info", "-"], input=wasm, capture_output=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise InterpreterError(f"no verdict within {TIMEOUT_S:.0f} s") from None
+    except OSError as error:
+        raise MissingError(
+            f"{program}: {error.strerror}; run `make -C firmware host`, or set WASMBED_INTERP"
+        ) from error
     if done.returncode != 0:
         raise InterpreterError(done.stderr.decode(errors="replace").strip() or "the interpreter failed")
     fields = json.loads(done.stdout)

@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import wasmbed
-from wasmbed.tools import binary, interpreter, pack
+from wasmbed.api.fields import ApiObjectError
+from wasmbed.api.quantity import quantity_bytes
+from wasmbed.runtime import Limits
+from wasmbed.runtime.profiles import CLASSES
+from wasmbed.tools import binary, check, flash_file, interpreter, pack, provision
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -41,6 +45,55 @@ def _run(arguments: argparse.Namespace) -> int:
     return interpreter.run(arguments.module, options)
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        if arguments.manifest is not None:
+            question = check.question_of_manifest(
+                arguments.manifest, arguments.device_class, arguments.capability or check.CAPABILITIES
+            )
+        else:
+            question = check.Question(arguments.device_class)
+        question = question.with_options(
+            Limits(arguments.memory, arguments.stack), arguments.grant, arguments.max_bytes
+        )
+        return check.run(arguments.module, question, as_json=arguments.json)
+    except (check.CheckError, OSError) as error:
+        print(f"wasmbed: {error}", file=sys.stderr)
+        return 2
+
+
+def _bytes(text: str) -> int:
+    try:
+        value = quantity_bytes(text)
+    except ApiObjectError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not more than nothing")
+    return value
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "check",
+        help="say what the runtime would say of a module",
+        description="Exit code 0: the module is accepted, 1: it is refused with every finding, 2: no verdict.",
+    )
+    command.add_argument("module", type=Path, metavar="FILE")
+    command.add_argument("--class", dest="device_class", choices=CLASSES, default="gateway", help="default: gateway")
+    command.add_argument("--manifest", type=Path, help="take limits and grants from this WasmApplication")
+    command.add_argument("--memory", type=_bytes, metavar="SIZE", help="limit of the memory, such as 64Ki")
+    command.add_argument("--stack", type=_bytes, metavar="SIZE", help="limit of the stack")
+    command.add_argument("--grant", action="append", metavar="MODULE", help="one more import module, as wasmbed:px4")
+    command.add_argument(
+        "--capability",
+        action="append",
+        help="with --manifest: what the device has; default: px4 and sensors",
+    )
+    command.add_argument("--max-bytes", type=_bytes, metavar="SIZE", help="largest module the gateway takes; 8Mi")
+    command.add_argument("--json", action="store_true", help="print the report as JSON")
+    command.set_defaults(action=_check)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="wasmbed", description=__doc__)
@@ -60,6 +113,8 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--fuel", type=int, default=100_000_000, help="for each call, in bytes of translated code")
     two.add_argument("--board", choices=[board.name for board in pack.BOARDS], help="with this board's limits")
     two.set_defaults(action=_run)
+    _add_check(commands)
+    provision.add_parser(commands)
     return top
 
 
@@ -68,7 +123,7 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         code: int = arguments.action(arguments)
-    except (binary.ModuleError, interpreter.InterpreterError, OSError) as error:
+    except (binary.ModuleError, interpreter.InterpreterError, flash_file.FlashError, OSError) as error:
         print(f"wasmbed: {error}", file=sys.stderr)
         code = 1
     sys.exit(code)

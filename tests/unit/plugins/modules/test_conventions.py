@@ -44,7 +44,9 @@ def documentation(name):
 def test_module_says_what_it_does_in_check_and_diff_mode_and_when_run_again(name):
     attributes = documentation(name)["attributes"]
     for attribute in ("check_mode", "diff_mode", "idempotent"):
-        assert attributes[attribute]["support"] in ("full", "N/A"), attribute
+        assert attributes[attribute]["support"] in ("full", "partial", "N/A"), attribute
+        # What is partial says which part.
+        assert attributes[attribute]["support"] != "partial" or attributes[attribute].get("details"), attribute
         assert attributes[attribute]["description"]
 
 

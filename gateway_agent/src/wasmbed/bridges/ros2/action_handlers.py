@@ -78,7 +78,7 @@ class ActionCall(_ActionHandler):
             self.deliver(Delivery("result", self.result.outward(result), token, status))
         except Ros2Error as error:
             self.statistics.failed += 1
-            self.deliver(Delivery("failure", str(error).encode(), token))
+            self.deliver(Delivery("failure", str(error).encode(), token, error.code))
         finally:
             self._outstanding -= 1
             self._goals.pop(token, None)

@@ -35,7 +35,7 @@ class Bridge:
         self.node = node
         self._policy, self._domain_id = policy, domain_id
         self._sessions: dict[str, Session] = {}
-        self._shared: dict[tuple[str, str, QosProfile], SharedSubscription] = {}
+        self._shared: dict[tuple[str, str, QosProfile, int], SharedSubscription] = {}
         self._lock = threading.Lock()
 
     def open(
@@ -62,14 +62,16 @@ class Bridge:
     def attach(self, route: Route, sink: Sink) -> Callable[[], None]:
         """Give a topic's messages to a sink; routes of equal topic, type and QoS share one subscription.
 
-        Returns what detaches it again.
+        But for latched topics, whose message each has to get of its own. Returns what detaches the sink again.
         """
-        key = (route.target, route.type, route.qos)
+        wanted = (route.target, route.type, route.qos)
+        key = (*wanted, id(sink) if route.qos.transient_local else 0)
         with self._lock:
             shared = self._shared.get(key)
             if shared is None:
-                shared = self._shared[key] = SharedSubscription(self.node, *key)
-            shared.add(sink)
+                shared = self._shared[key] = SharedSubscription(self.node, *wanted, sink)
+            else:
+                shared.add(sink)
 
         def detach() -> None:
             with self._lock:

@@ -19,7 +19,7 @@ from wasmbed.bridges.ros2.routes import Policy
 from wasmbed.bridges.ros2.types import DISTRIBUTIONS, PX4_RELEASES, CodecFactory, TypeStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from wasmbed.bridges.ros2.backend import Backend
 
@@ -130,9 +130,19 @@ def _installation(data: Mapping[str, Any]) -> RclpyInstallation:
 
 
 @asynccontextmanager
-async def start(config: BridgeConfig, domain_id: int) -> AsyncIterator[Bridge]:
-    """Run a bridge in a domain within the context; raises ConfigurationError, DefinitionError."""
-    codecs = config.codecs()
+async def start(
+    config: BridgeConfig,
+    domain_id: int,
+    *,
+    codecs: CodecFactory | None = None,
+    on_end: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Bridge]:
+    """Run a bridge in a domain within the context; `on_end` is called when it ends by itself, as a killed rclpy does.
+
+    Raises:
+        ConfigurationError, DefinitionError: it cannot be started so.
+    """
+    codecs = codecs or config.codecs()
     backend: Backend
     if config.backend == "rclpy":
         if config.rclpy is None:
@@ -140,6 +150,7 @@ async def start(config: BridgeConfig, domain_id: int) -> AsyncIterator[Bridge]:
         backend = await RclpyBackend.start(
             config.rclpy, codecs, domain_id=domain_id, node=config.node, namespace=config.namespace
         )
+        backend.on_end = on_end
     else:
         backend = DdsBackend(
             codecs,

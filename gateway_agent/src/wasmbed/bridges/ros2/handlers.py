@@ -29,7 +29,8 @@ class Delivery:
     """Something for the application.
 
     kind is message for a topic; reply or failure for a call; request for a served service; accepted, rejected,
-    feedback, result or failure for a goal sent; goal or cancel for a goal served. token tells which call or goal.
+    feedback, result or failure for a goal sent; goal or cancel for a goal served. token tells which call or goal,
+    status how a goal ended, or the code of a failure.
     """
 
     kind: str
@@ -231,7 +232,7 @@ class ServiceCall(Handler):
         except Ros2Error as error:
             self.statistics.failed += 1
             self._problem = str(error)
-            self.deliver(Delivery("failure", str(error).encode(), token))
+            self.deliver(Delivery("failure", str(error).encode(), token, error.code))
         finally:
             self._outstanding -= 1
 

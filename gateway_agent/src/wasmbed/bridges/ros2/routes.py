@@ -21,7 +21,7 @@ DEFAULT_QUEUE: Final = 64
 DEFAULT_QUEUE_BYTES: Final = 8 << 20
 MAX_RATE_HZ: Final = 100_000.0
 ENCODINGS: Final = ("cdr", "cbor", "json")
-_ALIAS: Final = re.compile(r"[A-Za-z0-9_/~.-]{1,255}")
+_ALIAS: Final = re.compile(r"[A-Za-z0-9_/~.{}-]{1,64}")
 _KINDS: Final = {
     "topics": ("topic", "msg", ("subscribe", "publish")),
     "services": ("service", "srv", ("call", "serve")),
@@ -125,7 +125,7 @@ def _route(entry: Any, path: str, key: str, resolve: Callable[[str], str], codec
     type_name = _check_type(type_name, part, f"{path}.type", codecs)
     name = entry.pop("name", target)
     if not isinstance(name, str) or not _ALIAS.fullmatch(name):
-        raise ConfigurationError(f"{path}.name: 1 to 255 letters, digits, _, /, ~, . or - are expected")
+        raise ConfigurationError(f"{path}.name: 1 to 64 letters, digits, _, /, ~, ., braces or - are expected")
     direction = _word(entry, "direction", path, directions, None)
     encoding = _word(entry, "encoding", path, ENCODINGS, "cbor")
     values: dict[str, Any] = {"queue": int(_number(entry, "queue", path, DEFAULT_QUEUE, 1, MAX_QUEUE) or 0)}

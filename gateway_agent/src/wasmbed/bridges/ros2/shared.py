@@ -33,13 +33,15 @@ class Sink(Protocol):
 class SharedSubscription:
     """Converts each message at most once per encoding and choice of fields, and only when somebody wants it."""
 
-    def __init__(self, node: Node, topic: str, type_name: str, qos: QosProfile) -> None:
+    def __init__(self, node: Node, topic: str, type_name: str, qos: QosProfile, first: Sink) -> None:
         self._codec = node.codecs.codec(type_name)
         self._factory = node.codecs
         self._type = type_name
         self._sinks: tuple[Sink, ...] = ()
         self._plains: dict[tuple[str, ...], Plain] = {}
         self._lock = threading.Lock()
+        # Before the subscription: what is latched comes at once.
+        self.add(first)
         self.subscription = node.backend.create_subscription(topic, type_name, qos, self._on_message)
 
     def add(self, sink: Sink) -> None:

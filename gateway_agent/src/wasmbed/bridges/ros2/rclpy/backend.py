@@ -65,6 +65,8 @@ class RclpyBackend:
         self._services: dict[int, ServiceHandler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.rmw = ""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called on the loop when the worker ends by itself."""
         self._gone = False
 
     @classmethod
@@ -201,10 +203,12 @@ class RclpyBackend:
             if not self._gone:
                 log.error("the rclpy worker has ended error=%s", error)
         finally:
-            self._gone = True
+            by_itself, self._gone = not self._gone, True
             for future in self._answers.values():
                 if not future.done():
                     future.set_exception(CallError("rclpy: the worker has ended"))
+            if by_itself:
+                self.on_end()
 
     def _handle(self, header: dict[str, Any], payload: bytes) -> None:
         event = header.get("event")

@@ -1,0 +1,254 @@
+"""A device's line between sockets: the test holds QEMU's end and the gateway's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wasmbed.qemu.config import DeviceConfig, EndpointConfig, FaultConfig, load_devices
+from wasmbed.qemu.host import Devices
+from wasmbed.qemu.line import Line
+from wasmbed.qemu.machine import Silence
+from wasmbed.qemu.pacing import Faults, Pace
+from wasmbed.service import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+DEADLINE_S = 20.0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - the line has no event for it
+            await asyncio.sleep(0.005)
+
+
+class Machine:
+    """QEMU's end of the line."""
+
+    def __init__(self) -> None:
+        self.streams: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+
+    async def accept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.streams.get()
+
+
+@asynccontextmanager
+async def machine(folder: Path) -> AsyncIterator[Machine]:
+    """Listen as QEMU does; connections that are open at the end are closed."""
+    end = Machine()
+    writers = []
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        end.streams.put_nowait((reader, writer))
+
+    server = await asyncio.start_unix_server(connected, str(folder / "serial.sock"))
+    try:
+        yield end
+    finally:
+        for writer in writers:
+            writer.close()
+        server.close()
+        (folder / "serial.sock").unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def line_of(folder: Path, *, baud: int = 4_000_000) -> AsyncIterator[Line]:
+    line = Line(DeviceConfig("mcu1", EndpointConfig(0, baud=baud)), folder / "serial.sock")
+    task = asyncio.create_task(line.run())
+    async with asyncio.timeout(DEADLINE_S):
+        await line.ready.wait()
+    try:
+        yield line
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def connect(line: Line) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    before = line.statistics.connections
+    streams = await asyncio.open_connection("127.0.0.1", line.port)
+    await until(lambda: line.statistics.connections > before)
+    return streams
+
+
+async def test_bytes_arrive_in_order_both_ways(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 40
+
+    async with machine(tmp_path) as end, line_of(tmp_path) as line:
+        inner_reader, inner_writer = await end.accept()
+        reader, writer = await connect(line)
+        writer.write(data)
+        inner_writer.write(data[::-1])
+        async with asyncio.timeout(DEADLINE_S):
+            assert await inner_reader.readexactly(len(data)) == data
+            assert await reader.readexactly(len(data)) == data[::-1]
+        assert (line.statistics.to_device, line.statistics.from_device) == (len(data), len(data))
+        writer.close()
+
+
+def test_a_line_is_never_faster_than_its_baud_rate(tmp_path: Path) -> None:
+    baud, size = 115_200, 8_000
+
+    async def run() -> float:
+        async with machine(tmp_path) as end, line_of(tmp_path, baud=baud) as line:
+            inner_reader, _ = await end.accept()
+            _, writer = await connect(line)
+            began = time.monotonic()
+            writer.write(bytes(size))
+            async with asyncio.timeout(DEADLINE_S):
+                await inner_reader.readexactly(size)
+            took = time.monotonic() - began
+            writer.close()
+            return took
+
+    # Slower is a busy machine's right; a piece of 5 ms and what a late caller may catch up are ahead of time.
+    assert asyncio.run(run()) >= size * 10 / baud - 0.011
+
+
+@given(baud=st.integers(300, 4_000_000), waits=st.lists(st.floats(0, 0.02), max_size=50))
+def test_pace_holds_over_any_schedule(baud: int, waits: list[float]) -> None:
+    pace = Pace(baud)
+    now = start = 100.0
+    total = 0
+    for late in waits:
+        wait_s = pace.sent(pace.piece_bytes, now)
+        total += pace.piece_bytes
+        now += wait_s + late
+        # All sent so far fits into the time until the line is free, but for one piece of catching up.
+        assert total <= pace.bytes_per_s * (now - start + 0.005) + 1
+    assert total == len(waits) * pace.piece_bytes
+
+
+@given(st.binary(max_size=2000), st.integers(0, 1 << 32))
+def test_faults_are_the_same_for_the_same_seed(data: bytes, seed: int) -> None:
+    config = FaultConfig(drop_per_million=100_000, corrupt_per_million=100_000, seed=seed)
+    one, other = Faults(config, "to device"), Faults(config, "to device")
+    arrived = one.apply(data)
+    assert arrived == other.apply(data)
+    assert len(arrived) == len(data) - one.dropped
+    assert one.dropped + one.altered <= len(data)
+
+
+def test_faults_lose_and_alter_at_their_rates() -> None:
+    faults = Faults(FaultConfig(drop_per_million=50_000, corrupt_per_million=20_000, seed=7), "from device")
+    arrived = faults.apply(bytes(100_000))
+    assert 4_500 <= faults.dropped <= 5_500
+    assert 1_700 <= faults.altered <= 2_300
+    assert len(arrived) - arrived.count(0) == faults.altered
+
+
+async def test_a_new_peer_takes_the_line_from_the_one_before(tmp_path: Path) -> None:
+    async with machine(tmp_path) as end, line_of(tmp_path) as line:
+        inner_reader, inner_writer = await end.accept()
+        old_reader, old_writer = await connect(line)
+        reader, writer = await connect(line)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await old_reader.read() == b""
+            writer.write(b"new")
+            assert await inner_reader.readexactly(3) == b"new"
+            inner_writer.write(b"back")
+            assert await reader.readexactly(4) == b"back"
+        old_writer.close()
+        writer.close()
+
+
+async def test_the_line_finds_a_machine_that_starts_again(tmp_path: Path) -> None:
+    async with line_of(tmp_path) as line:
+        reader, writer = await connect(line)
+        for text in (b"first boot", b"second boot"):
+            async with machine(tmp_path) as end:
+                _, inner_writer = await end.accept()
+                inner_writer.write(text)
+                async with asyncio.timeout(DEADLINE_S):
+                    assert await reader.readexactly(len(text)) == text
+        writer.close()
+
+
+async def test_bytes_nobody_is_there_for_are_lost_and_counted(tmp_path: Path) -> None:
+    async with machine(tmp_path) as end, line_of(tmp_path) as line:
+        _, inner_writer = await end.accept()
+        inner_writer.write(bytes(300))
+        await until(lambda: line.statistics.lost >= 300)
+        assert line.statistics.from_device == 0
+
+
+async def test_a_peer_that_does_not_read_costs_bounded_memory(tmp_path: Path) -> None:
+    async with machine(tmp_path) as end, line_of(tmp_path) as line:
+        _, inner_writer = await end.accept()
+        _, writer = await connect(line)
+        inner_writer.transport.set_write_buffer_limits(high=1 << 20)
+        async with asyncio.timeout(3 * DEADLINE_S):
+            while not line.statistics.lost:
+                inner_writer.write(bytes(65536))
+                await inner_writer.drain()
+        writer.transport.abort()
+
+
+def test_silence_is_answered_ever_more_rarely_until_the_device_speaks() -> None:
+    silence = Silence(10, now=0)
+    assert silence.due_s(heard_at=5, now=6) == 9
+    assert silence.due_s(heard_at=5, now=15) == 0
+    silence.was_reset(15)
+    assert silence.due_s(heard_at=5, now=15) == 20
+    silence.was_reset(35)
+    assert silence.due_s(heard_at=5, now=35) == 40
+    # It spoke after the reset.
+    assert silence.due_s(heard_at=36, now=36) == 10
+
+
+async def test_a_change_of_one_device_leaves_the_others_lines_up(tmp_path: Path) -> None:
+    def device(name: str, baud: int = 115_200) -> DeviceConfig:
+        return DeviceConfig(name, EndpointConfig(0, baud=baud), silence_reset_s=0)
+
+    devices = Devices(tmp_path)
+    changes: asyncio.Queue[Mapping[str, DeviceConfig]] = asyncio.Queue()
+    task = asyncio.create_task(devices.run({"a": device("a"), "b": device("b")}, changes))
+    async with asyncio.timeout(DEADLINE_S):
+        await until(lambda: len(devices.lines) == 2)
+        await devices.lines["a"].ready.wait()
+        kept, changed = devices.lines["a"], devices.lines["b"]
+        changes.put_nowait({"a": device("a"), "b": device("b", baud=9600), "c": device("c")})
+        await until(lambda: "c" in devices.lines)
+        await devices.lines["c"].ready.wait()
+        assert devices.lines["a"] is kept
+        assert devices.lines["b"] is not changed
+        reader, writer = await asyncio.open_connection("127.0.0.1", kept.port)
+        changes.put_nowait({})
+        assert await reader.read() == b""
+        writer.close()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: other\nserial: {port: 1}\n", "must be 'mcu1'"),
+        ("name: mcu1\nserial: {port: 70000}\n", "port must be 0 to 65535"),
+        ("name: mcu1\nserial: {port: 1, baud: 3}\n", "baud must be"),
+        ("name: mcu1\nserial: {port: 1}\nsilence_reset_s: 1\n", "silence_reset_s must be"),
+        ("name: mcu1\nserial: {port: 1}\nfaults: {drop_per_million: -1}\n", "drop_per_million"),
+    ],
+)
+def test_a_bad_device_file_is_named_with_its_fault(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mcu1.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_devices(tmp_path)
+    assert "mcu1.yaml" in str(caught.value)
+
+
+def test_two_devices_of_one_port_are_refused(tmp_path: Path) -> None:
+    for name in ("mcu1", "mcu2"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nserial: {{port: 5501}}\n")
+    with pytest.raises(ConfigError, match="port 5501 is taken by mcu1"):
+        load_devices(tmp_path)

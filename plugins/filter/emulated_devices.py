@@ -1,0 +1,62 @@
+# Copyright (c) 2026 Wasmbed contributors
+# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+"""Emulated devices of an inventory as the module qemu_device takes them, and as EdgeDevices."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+
+# What an inventory says of a device for Kubernetes alone.
+FOR_KUBERNETES = ("labels", "capabilities", "device_type")
+CLASSES = {"stm32": ("mcu", "cortex-m4", "128Ki"), "hifive1": ("riscv", "rv32imac", "16Ki")}
+
+
+def emulated_devices(devices: list[dict], keys: dict[str, str], firmware_dir: str, address: str) -> list[dict]:
+    """Return the devices for the module: each with its gateway's key, its board's image and the host's address."""
+    rows = []
+    for device in devices:
+        try:
+            row = {
+                "address": address,
+                "firmware": f"{firmware_dir}/{device['board']}.bin",
+                "gateway_key": keys[device["gateway"]],
+                **{key: value for key, value in device.items() if key not in FOR_KUBERNETES},
+            }
+        except (KeyError, TypeError) as error:
+            raise AnsibleFilterError(f"emulated device {device!r}: {error} is not there") from error
+        rows.append(row)
+    return rows
+
+
+def emulated_edge_devices(made: list[dict], devices: list[dict], device_type: str) -> list[dict]:
+    """Return EdgeDevices of the devices that the module made; one without a key, as in check mode, is left out."""
+    by_name = {device["name"]: device for device in devices}
+    rows = []
+    for row in made:
+        device = by_name.get(row["name"], {})
+        if not row["public_key"]:
+            continue
+        device_class, cpu, memory = CLASSES[row["board"]]
+        rows.append(
+            {
+                "name": row["name"],
+                "labels": {"wasmbed.io/board": row["board"], **device.get("labels", {})},
+                "spec": {
+                    "deviceType": device.get("device_type", device_type),
+                    "deviceClass": device_class,
+                    "hardware": {"cpu": cpu, "memory": memory},
+                    "capabilities": device.get("capabilities", []),
+                    "gatewayRef": {"name": device["gateway"]},
+                    "publicKey": row["public_key"],
+                },
+            }
+        )
+    return rows
+
+
+class FilterModule:
+    """The filters."""
+
+    def filters(self) -> dict:
+        return {"emulated_devices": emulated_devices, "emulated_edge_devices": emulated_edge_devices}
