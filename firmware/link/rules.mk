@@ -4,7 +4,7 @@
 BEARSSL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wasmbed/bearssl-0.6+dfsg.1
 BEARSSL_SOURCES := $(addprefix $(BEARSSL)/src/, \
   aead/gcm.c codec/ccopy.c codec/dec32be.c codec/dec32le.c codec/enc32be.c codec/enc32le.c codec/dec64be.c \
-  codec/enc64be.c hash/dig_size.c hash/ghash_ctmul.c hash/sha2small.c mac/hmac.c rand/hmac_drbg.c \
+  codec/enc64be.c hash/dig_size.c hash/ghash_ctmul.c hash/sha2small.c \
   symcipher/aes_ct.c symcipher/aes_ct_enc.c symcipher/aes_ct_ctr.c ec/ec_c25519_m31.c ec/ec_p256_m31.c \
   ec/ec_secp256r1.c ec/ec_secp384r1.c ec/ec_secp521r1.c ec/ec_curve25519.c ec/ecdsa_i31_bits.c ec/ecdsa_i31_vrfy_raw.c \
   $(addprefix int/i31_, add.c bitlen.c decmod.c decode.c decred.c encode.c fmont.c iszero.c modpow.c montmul.c \
@@ -71,3 +71,8 @@ $(BUILD)/unit/liblinkshim.so: tests/link/shim.c tests/link/device.c $(LINK_SOURC
 	@mkdir -p $(@D)
 	@$(CC_host) $(CFLAGS) $(BEARSSL_FLAGS) -Wno-conversion -Wno-unused-parameter -Wno-sign-compare -g -O1 -shared -fPIC -fsanitize=undefined \
 	  -fsanitize-undefined-trap-on-error -Ilink/include $(filter %.c,$^) $(BEARSSL_SOURCES) -o $@
+
+# Adds the link's figures to build/bench/firmware.json.
+.PHONY: bench-link
+bench-link:
+	@$(PYTHON) bench/link.py --output $(ROOT)/build/bench/firmware.json

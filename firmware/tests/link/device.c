@@ -172,6 +172,7 @@ static bool instance_row(void *context, uint32_t index, struct wb_instance_row *
         const struct device_instance *instance = &device->instances[i];
         if (instance->there && index-- == 0) {
             row->instance = instance->start.instance;
+            row->application = instance->start.application;
             row->digest = instance->start.digest;
             row->key = instance->start.key;
             row->grants = instance->start.grants;

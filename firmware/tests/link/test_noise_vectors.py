@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from link_support import run_on, vectors
-
 from wasmbed.link import noise
 
 if TYPE_CHECKING:

@@ -35,7 +35,8 @@ static bool run(uint32_t fields) {
     struct wb_cipher_pair keys;
     uint8_t public_key[32];
     wb_x25519_public(field[1], public_key);
-    if (!wb_noise_write1(&state, field[0], length[0], field[2], field[1], public_key, field[3], field[4], length[4],
+    memcpy(state.ephemeral, field[2], 32);
+    if (!wb_noise_write1(&state, field[0], length[0], field[1], public_key, field[3], field[4], length[4],
                          message) ||
         !equal(5, message, WB_NOISE_MESSAGE1 + length[4])) {
         return false;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,10 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from wasmbed.link import noise
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wasmbed" / "noise-vectors"
 
 
 def _vectors() -> list[dict[str, Any]]:
@@ -65,3 +61,40 @@ def test_published_vectors_hold() -> None:
         for index, (payload, sealed) in enumerate(messages[2:]):
             assert noise.seal(keys[index % 2], index // 2, payload) == sealed
             assert noise.unseal(keys[index % 2], index // 2, sealed) == payload
+
+
+def _handshake() -> tuple[noise.Handshake, noise.Handshake, bytes]:
+    responder_key = noise.new_private_key()
+    initiator = noise.Handshake(
+        prologue=b"both", private=noise.new_private_key(), remote=noise.public_key(responder_key)
+    )
+    return initiator, noise.Handshake(prologue=b"both", private=responder_key), responder_key
+
+
+@given(st.integers(0, noise.MESSAGE1_BYTES * 8 - 1))
+def test_one_wrong_bit_in_message_1_is_refused(bit: int) -> None:
+    initiator, responder, _ = _handshake()
+    message = bytearray(initiator.write1())
+    message[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(noise.NoiseError):
+        responder.read1(bytes(message))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused(data: bytes) -> None:
+    _, responder, _ = _handshake()
+    with pytest.raises(noise.NoiseError):
+        responder.read1(data)
+
+
+def test_another_prologue_is_refused() -> None:
+    initiator, _, responder_key = _handshake()
+    responder = noise.Handshake(prologue=b"other", private=responder_key)
+    with pytest.raises(noise.NoiseError):
+        responder.read1(initiator.write1())
+
+
+def test_a_key_of_low_order_is_refused() -> None:
+    _, responder, _ = _handshake()
+    with pytest.raises(noise.NoiseError):
+        responder.read1(bytes(noise.MESSAGE1_BYTES))
