@@ -9,7 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from wasmbed.runtime.protocol import Provision
+from wasmbed.runtime.protocol import NO_BLOCK, Provision
 from wasmbed.runtime.sealing import Sealer
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Backends:
             sealer = self._sealers.get(key)
             if sealer is None or not sealer.has_key(secret.key):
                 sealer = self._sealers[key] = Sealer(secret.application, secret.device, secret.key)
-            if secret.sequence is not None:
+            if secret.sequence != NO_BLOCK:
                 sealer.add_block(secret.sequence)
 
     def sealer(self, application: str, device: str) -> Sealer | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wasmbed.runtime import wire
 from wasmbed.runtime.course import FIRST_DELAY_S, LONGEST_DELAY_S
 from wasmbed.runtime.instances import Refusal
+from wasmbed.runtime.protocol import NO_BLOCK
 from wasmbed.runtime.reports import HostRequest, InstanceStatus, StateEvent
 from wasmbed.runtime.update import TRIAL_S, rolled_back_message
 from wasmbed.runtime.workers import WorkerGoneError, WorkerProcess
@@ -135,7 +136,7 @@ class Fleet:
             process.tell({"provide": provision.to_wire()})
         for secret in self._secrets.values():
             # The numbers of its block may be used up; the first seal asks for another.
-            process.tell({"secret": {**secret.to_wire(), "sequence": None}})
+            process.tell({"secret": {**secret.to_wire(), "sequence": NO_BLOCK}})
         for instance, entry in list(self._entries.items()):
             if _home(entry.request) == name:
                 try:
