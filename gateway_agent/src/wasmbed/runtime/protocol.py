@@ -195,7 +195,7 @@ class Provision:
 
 @dataclass(frozen=True)
 class Secret:
-    """The sealing key of an application on a device, and the first of the 1,000 numbers reserved for it (or NO_BLOCK)."""
+    """The sealing key of an application on a device, and the first of 1,000 numbers reserved for it, or NO_BLOCK."""
 
     application: str
     device: str
