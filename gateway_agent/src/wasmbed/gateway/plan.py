@@ -34,6 +34,8 @@ class World:
     max_modules: int
     complete: bool
     now: float
+    # Signatures are looked at, also of what runs already.
+    verify: bool = False
 
 
 @dataclass
@@ -72,10 +74,17 @@ def make_plan(world: World) -> Plan:
 
 def _bring_up(name: str, world: World, plan: Plan) -> None:
     wanted, observed = world.wanted[name], world.running.get(name)
-    if observed is not None and observed.key == wanted.key:
-        plan.shown[name] = Shown(observed.state, observed.digest, observed.reason, observed.message, observed.restarts)
-        return
     digest = wanted.request.digest
+    warning = ""
+    if world.verify and observed is not None and observed.digest == digest:
+        image = world.artifacts.get(digest, _UNKNOWN)
+        if _unverified(name, image, world, plan):
+            return
+        warning = image.warning
+    if observed is not None and observed.key == wanted.key:
+        message = observed.message or warning
+        plan.shown[name] = Shown(observed.state, observed.digest, observed.reason, message, observed.restarts)
+        return
     if observed is not None and not observed.grants.issubset(wanted.request.grants):
         if name not in world.busy:
             plan.stops.add(name)
@@ -98,6 +107,22 @@ def _bring_up(name: str, world: World, plan: Plan) -> None:
     if failure is not None and failure.retry_at > world.now:
         plan.wake_at = min(plan.wake_at, failure.retry_at)
     plan.shown[name] = _shown(step, failure, digest, observed)
+
+
+def _unverified(name: str, image: Progress, world: World, plan: Plan) -> bool:
+    """Have the image of what runs verified too; whether it is known to be untrusted, so that its instance stops."""
+    if image.due(world.now):
+        plan.pulls.add(world.wanted[name].request.digest)
+    failure = image.failure
+    if failure is None:
+        return False
+    plan.wake_at = min(plan.wake_at, failure.retry_at if failure.retry_at > world.now else math.inf)
+    if not failure.untrusted:
+        return False
+    if name not in world.busy:
+        plan.stops.add(name)
+    plan.shown[name] = _shown("", failure, world.wanted[name].request.digest, None)
+    return True
 
 
 def _shown(step: str, failure: Failure | None, digest: str, observed: Observed | None) -> Shown:
