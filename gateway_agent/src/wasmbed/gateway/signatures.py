@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FACT: Final = "signatures"
-_REMEDY: Final = (
-    "sign it with wasm_artifact (signing_key) or cosign sign --key, or add the key to gateway_signature_keys"
-)
+_REMEDY: Final = "sign it (wasm_artifact: signing_key) or add its key to gateway_signature_keys"
 
 
 class UntrustedError(ImageError):
@@ -110,10 +108,11 @@ class Signatures:
             except ImageError as error:
                 failure = error
                 continue
-            found = verify(digest, signatures, self._keys)
+            # Up to MAX_SIGNATURES * MAX_KEYS verifications, too long for the loop.
+            found = await asyncio.to_thread(verify, digest, signatures, self._keys)
             if isinstance(found, Verified):
                 return found
-            why = why or f"{reference}: {found}; {_REMEDY}"
+            why = why or f"{reference.name}@{digest[:19]}: {found}; {_REMEDY}"
         if not why:
             raise failure
         return why
