@@ -15,7 +15,7 @@ import shutil
 from ansible_collections.wasmbed.edge.plugins.module_utils.services import Attributes, Host, ServicesError
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-GROUP = "wasmbed-qemu"
+GROUP = "wasmbed-serial"
 FLASH_BYTES = 1 << 20
 SOCKETS = ("serial.sock", "monitor.sock", "control.sock")
 # The machine, and the time of one instruction as a power of two of nanoseconds: 168 MHz and 16 MHz in round figures.

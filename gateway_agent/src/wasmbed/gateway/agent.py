@@ -26,6 +26,7 @@ from wasmbed.api import (
 from wasmbed.gateway.artifacts import Artifacts
 from wasmbed.gateway.blobs import Blobs
 from wasmbed.gateway.fleet import Fleet
+from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.lease import renew_lease
 from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
@@ -79,6 +80,8 @@ class Agent:
         self._logs = LogForwarder(self.metrics)
         self._fleet = Fleet(artifacts, self.metrics, self._on_shown, self._on_link)
         self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics)
+        self.hosts = HostCalls(config, self.metrics.registry)
+        self._placements.on_wanted.append(self.hosts.set_wanted)
         link = config.link
         self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link))
         if self._sessions is not None:
@@ -122,6 +125,7 @@ class Agent:
             tasks.create_task(self._placements.run_saver())
             tasks.create_task(self._slices.run_saver())
             tasks.create_task(self._watch_health())
+            tasks.create_task(self.hosts.run())
             await self._slices.restore()
             for informer in self._informers:
                 tasks.create_task(informer.run())
@@ -134,7 +138,10 @@ class Agent:
             # Only now is it known which instances of the runtime are wanted.
             tasks.create_task(self._fleet.own.run())
             tasks.create_task(
-                keep_runtime(config.runtime_socket, self._fleet.own, self._logs, self.metrics, self._on_runtime)
+                keep_runtime(
+                    *(config.runtime_socket, self._fleet.own, self.hosts),
+                    *(self._logs, self.metrics, self._on_runtime),
+                )
             )
             if self._sessions is not None:
                 tasks.create_task(self._sessions.run())

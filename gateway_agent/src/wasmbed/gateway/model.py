@@ -8,12 +8,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from wasmbed.api import Grant, senses
+from wasmbed.gateway.host_instances import host_instance, ros2_right, route_handles
 from wasmbed.runtime import Limits, StartRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wasmbed.api import Placement, PlacementDevice
+    from wasmbed.hostcalls import HostInstance
 
 
 class Stage(Enum):
@@ -66,6 +68,7 @@ class Wanted:
     image: str
     request: StartRequest
     key: str
+    host: HostInstance | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def placement_instances(placement: Placement) -> dict[str, Wanted]:
     for device in placement.devices:
         name = instance_id(placement, device)
         request = _request(name, placement, device)
-        instances[name] = Wanted(placement.image, request, request.key())
+        instances[name] = Wanted(placement.image, request, request.key(), host_instance(placement, request))
     return instances
 
 
@@ -145,6 +148,9 @@ def _request(name: str, placement: Placement, device: PlacementDevice) -> StartR
         limits=Limits(limits.memory_bytes, limits.stack_bytes, limits.cpu_millis_per_call),
         grants=tuple(grant for grant in placement.grants if _usable(grant, device)),
         env=dict(placement.env),
+        app_uid=placement.application.uid,
+        routes=route_handles(placement.ros2),
+        rights=ros2_right(placement.ros2),
     )
 
 

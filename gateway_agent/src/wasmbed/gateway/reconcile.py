@@ -135,6 +135,11 @@ class Reconciler:
         self._wake.set()
 
     @property
+    def wanted(self) -> Mapping[str, Wanted]:
+        """Every wanted instance."""
+        return self._wanted
+
+    @property
     def shown(self) -> Mapping[str, Shown]:
         """The state of every wanted instance."""
         return self._shown
