@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -250,4 +251,5 @@ def _cause(error: BaseException) -> str:
             break
         inner = following
     text = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
-    return " ".join(str(text).rsplit(">: ", 1)[-1].split())[:150]
+    # urllib3 puts the connection in front.
+    return " ".join(re.sub(r"^\w+\(host=[^)]*\): ", "", str(text).rsplit(">: ", 1)[-1]).split())[:150]
