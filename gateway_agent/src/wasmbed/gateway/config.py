@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.ros2_config import Ros2Config
 from wasmbed.link.messages import MISSED_HEARTBEATS
 from wasmbed.oci import MAX_KEYS, RegistryConfig
@@ -95,4 +96,6 @@ class AgentConfig:
     signatures: SignaturesConfig = SignaturesConfig()
     # Without it, no Linux device can connect.
     link: LinkConfig | None = None
+    # Without it, no vehicle is reached.
+    mavlink: FlightConfig | None = None
     ros2: Ros2Config | None = None
