@@ -153,7 +153,9 @@ class Agent:
         self._slices.forget_restored()
 
     def _services(self, link: LinkConfig) -> Services:
-        return Services(self._config.gateway, link.heartbeat_s, self._store, self._fleet, self._logs, self.metrics)
+        return Services(
+            self._config.gateway, link.heartbeat_s, self._store, self._fleet, self._logs, self.metrics, self.hosts
+        )
 
     async def _restore_limits(self) -> None:
         limits = await self._store.fact("limits")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wasmbed.gateway.ros2_config import Ros2Config
+from wasmbed.gateway.uplink_config import SecureConfig
 from wasmbed.link.messages import MISSED_HEARTBEATS
 from wasmbed.oci import RegistryConfig
 from wasmbed.service import HttpConfig
@@ -77,3 +78,4 @@ class AgentConfig:
     # Without it, no Linux device can connect.
     link: LinkConfig | None = None
     ros2: Ros2Config | None = None
+    secure: SecureConfig | None = None
