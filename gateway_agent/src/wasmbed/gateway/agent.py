@@ -26,6 +26,7 @@ from wasmbed.api import (
 from wasmbed.gateway.artifacts import Artifacts
 from wasmbed.gateway.blobs import Blobs
 from wasmbed.gateway.fleet import Fleet
+from wasmbed.gateway.flight_service import FlightService
 from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.lease import renew_lease
 from wasmbed.gateway.logs import LogForwarder
@@ -76,8 +77,13 @@ class Agent:
         self._logs = LogForwarder(self.metrics)
         self._fleet = Fleet(artifacts, self.metrics, self._on_shown, self._on_link)
         self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics)
+        self._vehicles = FlightService(config.mavlink, store, self.metrics.registry, self.health)
+        self._placements.on_placements.append(self._vehicles.set_placements)
+        flight = self._vehicles.flight
+        flight.on_gates.append(lambda: self._fleet.set_gates(flight.gates))
         self.hosts = HostCalls(config, self.metrics.registry)
         self._placements.on_wanted.append(self.hosts.set_wanted)
+        self.hosts.register(self._vehicles.backend)
         link = config.link
         self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link))
         if self._sessions is not None:
@@ -86,9 +92,11 @@ class Agent:
             store,
             self._fleet,
             self._writer,
+            flight,
             on_devices=lambda: None if self._sessions is None else self._sessions.check_devices(),
             missed_s=0.0 if link is None else link.missed_s,
         )
+        flight.on_told.append(self._slices.on_told)
         self._gateway: Gateway | None = None
         self._gateway_last: GatewayStatus | None = None
         self._limits: dict[str, int] | None = None
@@ -120,6 +128,9 @@ class Agent:
             tasks.create_task(self._logs.run())
             tasks.create_task(self._placements.run_saver())
             tasks.create_task(self._slices.run_saver())
+            await self._vehicles.restore()
+            tasks.create_task(self._vehicles.run_saver())
+            tasks.create_task(self._vehicles.run())
             tasks.create_task(self._watch_health())
             tasks.create_task(self.hosts.run())
             await self._slices.restore()
@@ -145,6 +156,8 @@ class Agent:
             notify("READY=1")
 
     async def _sync(self) -> None:
+        # A kill switch that was set meanwhile comes with the slices: nothing is started before.
+        await self._slice_informer.wait_synced()
         await self._placement_informer.wait_synced()
         self._placements.take_all(self._placement_informer.items())
 
@@ -154,7 +167,14 @@ class Agent:
 
     def _services(self, link: LinkConfig) -> Services:
         return Services(
-            self._config.gateway, link.heartbeat_s, self._store, self._fleet, self._logs, self.metrics, self.hosts
+            self._config.gateway,
+            link.heartbeat_s,
+            self._store,
+            self._fleet,
+            self.hosts,
+            self._logs,
+            self.metrics,
+            self.hosts,
         )
 
     async def _restore_limits(self) -> None:

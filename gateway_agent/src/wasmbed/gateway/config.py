@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.ros2_config import Ros2Config
 from wasmbed.gateway.uplink_config import SecureConfig
 from wasmbed.link.messages import MISSED_HEARTBEATS
@@ -77,5 +78,7 @@ class AgentConfig:
     artifacts: ArtifactsConfig = ArtifactsConfig()
     # Without it, no Linux device can connect.
     link: LinkConfig | None = None
+    # Without it, no vehicle is reached.
+    mavlink: FlightConfig | None = None
     ros2: Ros2Config | None = None
     secure: SecureConfig | None = None

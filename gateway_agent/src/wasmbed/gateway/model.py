@@ -64,6 +64,7 @@ class Wanted:
     request: StartRequest
     key: str
     host: HostInstance | None = None
+    allow_in_flight: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def placement_instances(placement: Placement) -> dict[str, Wanted]:
     for device in placement.devices:
         name = instance_id(placement, device)
         request = _request(name, placement, device)
-        instances[name] = Wanted(placement.image, request, request.key(), host_instance(placement, request))
+        host = host_instance(placement, request)
+        instances[name] = Wanted(placement.image, request, request.key(), host, placement.allow_in_flight)
     return instances
 
 
@@ -145,8 +147,13 @@ def _request(name: str, placement: Placement, device: PlacementDevice) -> StartR
         env=dict(placement.env),
         app_uid=placement.application.uid,
         routes=route_handles(placement.ros2),
-        rights=ros2_right(placement.ros2),
+        rights=(*_px4_rights(placement), *ros2_right(placement.ros2)),
     )
+
+
+def _px4_rights(placement: Placement) -> tuple[str, ...]:
+    """What the application may do with an autopilot, in the runtime's words."""
+    return () if placement.px4 is None else tuple(f"px4-{right}" for right in placement.px4.rights)
 
 
 def _usable(grant: str, device: PlacementDevice) -> bool:

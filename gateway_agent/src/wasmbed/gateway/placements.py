@@ -34,6 +34,8 @@ class Placements:
         self._fleet = fleet
         self._writer = writer
         self._metrics = metrics
+        self.on_placements: list[Callable[[Iterable[Placement]], None]] = []
+        """Get all Placements before the reconcilers get what they ask for."""
         self.on_wanted: list[Callable[[Mapping[str, Wanted]], None]] = []
         """Get all wanted instances before the reconcilers do."""
         self._placements: dict[str, Placement] = {}
@@ -173,6 +175,8 @@ class Placements:
         # Told after the next plan: until then the shown states are those of the generation before.
         self._to_tell |= self._changed
         self._changed = set()
+        for on_placements in self.on_placements:
+            on_placements(self._placements.values())
         wanted = merge_instances(self._instances)
         for listener in self.on_wanted:
             listener(wanted)
