@@ -174,7 +174,6 @@ class Agent:
             self.hosts,
             self._logs,
             self.metrics,
-            self.hosts,
         )
 
     async def _restore_limits(self) -> None:
