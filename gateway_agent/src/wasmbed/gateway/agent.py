@@ -171,7 +171,13 @@ class Agent:
 
     def _services(self, link: LinkConfig) -> Services:
         return Services(
-            self._config.gateway, link.heartbeat_s, self._store, self._fleet, self.hosts, self._logs, self.metrics
+            self._config.gateway,
+            link.heartbeat_s,
+            self._store,
+            self._fleet,
+            self.hosts,
+            self._logs,
+            self.metrics,
         )
 
     async def _restore_limits(self) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.ros2_config import Ros2Config
+from wasmbed.gateway.uplink_config import SecureConfig
 from wasmbed.link.messages import MISSED_HEARTBEATS
 from wasmbed.oci import MAX_KEYS, RegistryConfig
 from wasmbed.service import HttpConfig
@@ -99,3 +100,4 @@ class AgentConfig:
     # Without it, no vehicle is reached.
     mavlink: FlightConfig | None = None
     ros2: Ros2Config | None = None
+    secure: SecureConfig | None = None
