@@ -2,10 +2,10 @@
 # start of the board's flash). Programs are listed in BOARD_PROGRAMS, with PROGRAM_<name> naming their sources and
 # PROGRAM_FLAGS_<name> their flags. `.part.elf` is the same for the chip itself: built, not tried.
 BOARDS := stm32 hifive1
-BOARD_PROGRAMS := exerciser wasmbed
-PROGRAM_wasmbed := $(wildcard app/*.c link/src/*.c)
-PROGRAM_FLAGS_wasmbed := -Iapp -Iwasm/include $(LINK_INCLUDES)
-PROGRAM_LIBS_wasmbed := libwbi.a libbearssl.a
+BOARD_PROGRAMS := exerciser app
+PROGRAM_app := $(wildcard app/*.c link/src/*.c)
+PROGRAM_FLAGS_app := -Iapp -Iwasm/include $(LINK_INCLUDES)
+PROGRAM_LIBS_app := libwbi.a libbearssl.a
 PROGRAM_exerciser := tests/board/exerciser.c
 PROGRAM_FLAGS_exerciser := -DFLASH_FAULTS
 
