@@ -185,7 +185,7 @@ def test_a_signed_artifact_is_verified_by_a_gateway(
     signatures = asyncio.run(gateway.signatures(Reference.parse(real["pinned_ref"])))
     assert len(signatures) == 2
     for key in (first, second):
-        verified = verify(real["digest"], signatures, [PublicKey.from_pem(key.public_file.read_bytes())])
+        verified = verify(real["digest"], signatures, [*PublicKey.all_from_pem(key.public_file.read_bytes())])
         assert isinstance(verified, Verified)
         assert verified.key == key.name
 

@@ -132,7 +132,7 @@ def test_a_warning_lets_it_run_and_says_so(site: Site, keys: list[SigningKey]) -
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(None, "cannot be read: No such file"), ("nonsense", "it is not readable; give an ECDSA P-256 public key in PEM")],
+    [(None, "cannot be read: No such file"), ("nonsense", "it has no key; give ECDSA P-256 public keys in PEM")],
 )
 def test_a_key_that_cannot_be_used_ends_the_agent_with_its_name(
     new_site: Callable[..., Site], tmp_path: Path, content: str | None, says: str

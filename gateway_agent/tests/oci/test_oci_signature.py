@@ -32,7 +32,7 @@ def pem(key: Any) -> bytes:
     )
 
 
-KEYS = [PublicKey.from_pem(pem(key)) for key in PRIVATE]
+KEYS = PublicKey.all_from_pem(b"keys of the site\n" + b"\n".join(pem(key) for key in PRIVATE))
 
 
 def payload(digest: str = DIGEST, kind: str = "cosign container image signature", **image: str) -> bytes:
@@ -83,7 +83,8 @@ def test_the_digest_of_a_payload_is_found_as_both_specifications_write_it() -> N
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "not readable"),
+        (b"", "it has no key"),
+        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not readable"),
         (b"x" * 100_000, "larger than"),
         (pem(ed25519.Ed25519PrivateKey.generate()), "of another kind"),
         (pem(ec.generate_private_key(ec.SECP384R1())), "of another kind"),
@@ -97,8 +98,8 @@ def test_the_digest_of_a_payload_is_found_as_both_specifications_write_it() -> N
 )
 def test_a_key_that_is_none_is_refused_with_what_is_wanted(data: bytes, says: str) -> None:
     with pytest.raises(KeyFileError, match=says) as refusal:
-        PublicKey.from_pem(data)
-    assert "ECDSA P-256 public key in PEM" in str(refusal.value)
+        PublicKey.all_from_pem(pem(PRIVATE[0]) + data if data else data)
+    assert "ECDSA P-256 public keys in PEM" in str(refusal.value)
 
 
 def digest_of(data: bytes) -> str:

@@ -8,7 +8,7 @@ from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.ros2_config import Ros2Config
 from wasmbed.gateway.uplink_config import SecureConfig
 from wasmbed.link.messages import MISSED_HEARTBEATS
-from wasmbed.oci import MAX_KEYS, RegistryConfig
+from wasmbed.oci import RegistryConfig
 from wasmbed.service import HttpConfig
 
 MIB = 1024 * 1024
@@ -67,7 +67,7 @@ class LinkConfig:
 
 @dataclass(frozen=True)
 class SignaturesConfig:
-    """Whose applications run here: PEM files of public keys, one of which must have signed an image.
+    """Whose applications run here: PEM files of public keys (one or more each), one of which must have signed an image.
 
     `required` refuses all others, `warn` runs them and says so, `off` does not look.
     """
@@ -78,8 +78,6 @@ class SignaturesConfig:
     def __post_init__(self) -> None:
         if self.policy != "off" and not self.keys:
             raise ValueError(f"policy {self.policy} needs keys; name at least one file, or set policy: off")
-        if len(self.keys) > MAX_KEYS:
-            raise ValueError(f"keys has {len(self.keys)} files; {MAX_KEYS} are allowed")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmbed.oci import ImageError, KeyFileError, PublicKey, Reference, Signature, Verified, verify
+from wasmbed.oci import MAX_KEYS, ImageError, KeyFileError, PublicKey, Reference, Signature, Verified, verify
+from wasmbed.oci.signature import MAX_KEY_BYTES
 from wasmbed.service import ConfigError
 
 if TYPE_CHECKING:
@@ -31,15 +32,17 @@ class UntrustedError(ImageError):
 
 def load_keys(config: SignaturesConfig) -> tuple[PublicKey, ...]:
     """Read the keys of a configuration; raises ConfigError naming the file."""
-    keys = []
+    keys: list[PublicKey] = []
     for path in config.keys:
         try:
             with path.open("rb") as file:
-                keys.append(PublicKey.from_pem(file.read(64 * 1024)))
+                keys += PublicKey.all_from_pem(file.read(MAX_KEY_BYTES + 1))
         except OSError as error:
             raise ConfigError(f"signatures.keys: {path} cannot be read: {error.strerror}") from error
         except KeyFileError as error:
             raise ConfigError(f"signatures.keys: {path}: {error}") from error
+    if len(keys) > MAX_KEYS:
+        raise ConfigError(f"signatures.keys: {len(keys)} keys; {MAX_KEYS} are allowed")
     return tuple(keys)
 
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,12 +26,14 @@ ANNOTATION: Final = "dev.cosignproject.cosign/signature"
 SIGNATURE_KIND: Final = "cosign container image signature"
 
 MAX_KEYS: Final = 32
-MAX_KEY_BYTES: Final = 16 * 1024
+MAX_KEY_BYTES: Final = 64 * 1024
 # Of more signatures the last ones count: they are added at the end.
 MAX_SIGNATURES: Final = 64
 MAX_PAYLOAD_BYTES: Final = 16 * 1024
 # A DER signature of P-256 has at most 72 bytes.
 _MAX_SIGNATURE_TEXT: Final = 256
+_PEM: Final = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
+_WANTED: Final = "give ECDSA P-256 public keys in PEM (BEGIN PUBLIC KEY), as cosign.pub"
 
 
 class KeyFileError(ValueError):
@@ -45,19 +48,25 @@ class PublicKey:
     name: str
 
     @classmethod
-    def from_pem(cls, data: bytes) -> PublicKey:
-        """Read a PEM file (`cosign public-key`, `openssl ec -pubout`); raises KeyFileError."""
-        wanted = "give an ECDSA P-256 public key in PEM (BEGIN PUBLIC KEY), as cosign.pub"
+    def all_from_pem(cls, data: bytes) -> tuple[PublicKey, ...]:
+        """Read a PEM file of one or more keys (`cosign.pub`, `openssl ec -pubout`); raises KeyFileError."""
         if len(data) > MAX_KEY_BYTES:
-            raise KeyFileError(f"it is larger than {MAX_KEY_BYTES} bytes; {wanted}")
+            raise KeyFileError(f"it is larger than {MAX_KEY_BYTES} bytes; {_WANTED}")
         if b"PRIVATE KEY" in data:
-            raise KeyFileError(f"it is a private key, which belongs to who signs; {wanted}")
+            raise KeyFileError(f"it has a private key, which belongs to who signs; {_WANTED}")
+        blocks = _PEM.findall(data)
+        if not blocks:
+            raise KeyFileError(f"it has no key; {_WANTED}")
+        return tuple(cls._of(block) for block in blocks)
+
+    @classmethod
+    def _of(cls, block: bytes) -> PublicKey:
         try:
-            key = serialization.load_pem_public_key(data)
+            key = serialization.load_pem_public_key(block)
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise KeyFileError(f"it is not readable; {wanted}") from error
+            raise KeyFileError(f"it is not readable; {_WANTED}") from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise KeyFileError(f"it is of another kind; {wanted}")
+            raise KeyFileError(f"it is of another kind; {_WANTED}")
         encoded = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         return cls(key, hashlib.sha256(encoded).hexdigest()[:16])
 
