@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from wasmbed.api import ApplicationRef, Metadata, Placement, PlacementDevice, PlacementLimits
+from wasmbed.gateway.flight_model import Gate
 from wasmbed.gateway.model import (
     Failure,
     Observed,
@@ -76,6 +77,38 @@ def test_an_instance_with_a_call_under_way_is_left_alone() -> None:
     assert plan.starts == {}
     plan = make_plan(world(running={"i": observe(wanted["i"])}, busy={"i"}))
     assert plan.stops == set()
+
+
+def test_nothing_starts_or_changes_on_a_device_in_flight_until_it_has_landed() -> None:
+    new, old = want("i", DIGESTS[1]), want("i", DIGESTS[0])
+    flying = world(wanted={"i": new}, modules=DONE, gates={"ns/dev": Gate(flying="is in the air")})
+    assert make_plan(flying).pulls == {DIGESTS[1]}, "the module is made ready meanwhile"
+    flying = replace(flying, artifacts=DONE)
+    plan = make_plan(flying)
+    assert (plan.starts, plan.stops) == ({}, set())
+    shown = plan.shown["i"]
+    assert (shown.state, shown.reason, shown.message) == ("Pending", "InFlight", "waiting: ns/dev is in the air")
+    plan = make_plan(replace(flying, running={"i": observe(old)}))
+    assert (plan.starts, plan.stops) == ({}, set())
+    assert plan.shown["i"].message == f"waiting: ns/dev is in the air; {DIGESTS[0][:19]} runs on"
+    running = make_plan(replace(flying, running={"i": observe(new)}))
+    assert (running.starts, running.stops, running.shown["i"].state) == ({}, set(), "Running")
+    allowed = replace(flying, wanted={"i": replace(new, allow_in_flight=True)})
+    assert set(make_plan(allowed).starts) == {"i"}
+    assert set(make_plan(replace(flying, gates={})).starts) == {"i"}, "after landing"
+    assert make_plan(replace(flying, wanted={}, running={"i": observe(old)})).stops == {"i"}, "a removal is carried out"
+
+
+def test_nothing_runs_on_a_suspended_device_whatever_else_holds() -> None:
+    wanted = {"i": replace(want("i"), allow_in_flight=True)}
+    gates = {"ns/dev": Gate(suspended=True, flying="is in the air")}
+    ready = world(wanted=wanted, artifacts=DONE, modules=DONE, gates=gates)
+    for running in ({}, {"i": observe(wanted["i"])}):
+        plan = make_plan(replace(ready, running=running))
+        assert (plan.starts, plan.stops) == ({}, set(running))
+        assert (plan.shown["i"].state, plan.shown["i"].reason) == ("Suspended", "Suspended")
+    busy = make_plan(replace(ready, running={"i": observe(wanted["i"])}, busy={"i"}))
+    assert busy.stops == set()
 
 
 def test_nothing_is_stopped_before_all_placements_are_known() -> None:

@@ -26,6 +26,8 @@ from wasmbed.api import (
 from wasmbed.gateway.artifacts import Artifacts
 from wasmbed.gateway.blobs import Blobs
 from wasmbed.gateway.fleet import Fleet
+from wasmbed.gateway.flight_service import FlightService
+from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.lease import renew_lease
 from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
@@ -75,6 +77,13 @@ class Agent:
         self._logs = LogForwarder(self.metrics)
         self._fleet = Fleet(artifacts, self.metrics, self._on_shown, self._on_link)
         self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics)
+        self._vehicles = FlightService(config.mavlink, store, self.metrics.registry, self.health)
+        self._placements.on_placements.append(self._vehicles.set_placements)
+        flight = self._vehicles.flight
+        flight.on_gates.append(lambda: self._fleet.set_gates(flight.gates))
+        self.hosts = HostCalls(config, self.metrics.registry)
+        self._placements.on_wanted.append(self.hosts.set_wanted)
+        self.hosts.register(self._vehicles.backend)
         link = config.link
         self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link))
         if self._sessions is not None:
@@ -83,9 +92,11 @@ class Agent:
             store,
             self._fleet,
             self._writer,
+            flight,
             on_devices=lambda: None if self._sessions is None else self._sessions.check_devices(),
             missed_s=0.0 if link is None else link.missed_s,
         )
+        flight.on_told.append(self._slices.on_told)
         self._gateway: Gateway | None = None
         self._gateway_last: GatewayStatus | None = None
         self._limits: dict[str, int] | None = None
@@ -117,7 +128,11 @@ class Agent:
             tasks.create_task(self._logs.run())
             tasks.create_task(self._placements.run_saver())
             tasks.create_task(self._slices.run_saver())
+            await self._vehicles.restore()
+            tasks.create_task(self._vehicles.run_saver())
+            tasks.create_task(self._vehicles.run())
             tasks.create_task(self._watch_health())
+            tasks.create_task(self.hosts.run())
             await self._slices.restore()
             for informer in self._informers:
                 tasks.create_task(informer.run())
@@ -130,7 +145,10 @@ class Agent:
             # Only now is it known which instances of the runtime are wanted.
             tasks.create_task(self._fleet.own.run())
             tasks.create_task(
-                keep_runtime(config.runtime_socket, self._fleet.own, self._logs, self.metrics, self._on_runtime)
+                keep_runtime(
+                    *(config.runtime_socket, self._fleet.own, self.hosts),
+                    *(self._logs, self.metrics, self._on_runtime),
+                )
             )
             if self._sessions is not None:
                 tasks.create_task(self._sessions.run())
@@ -138,6 +156,8 @@ class Agent:
             notify("READY=1")
 
     async def _sync(self) -> None:
+        # A kill switch that was set meanwhile comes with the slices: nothing is started before.
+        await self._slice_informer.wait_synced()
         await self._placement_informer.wait_synced()
         self._placements.take_all(self._placement_informer.items())
 

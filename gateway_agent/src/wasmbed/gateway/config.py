@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wasmbed.gateway.flight_config import FlightConfig
+from wasmbed.gateway.ros2_config import Ros2Config
 from wasmbed.link.messages import MISSED_HEARTBEATS
 from wasmbed.oci import RegistryConfig
 from wasmbed.service import HttpConfig
@@ -75,3 +77,6 @@ class AgentConfig:
     artifacts: ArtifactsConfig = ArtifactsConfig()
     # Without it, no Linux device can connect.
     link: LinkConfig | None = None
+    # Without it, no vehicle is reached.
+    mavlink: FlightConfig | None = None
+    ros2: Ros2Config | None = None

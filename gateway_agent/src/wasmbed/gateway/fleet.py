@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wasmbed.api import PlacementDevice, SliceDevice
     from wasmbed.gateway.artifacts import Artifacts
+    from wasmbed.gateway.flight_model import Gate
     from wasmbed.gateway.metrics import Metrics
     from wasmbed.gateway.model import Shown, Wanted
 
@@ -60,6 +61,7 @@ class Fleet:
         self._known: dict[Key, SliceDevice] = {}
         self._shown: dict[str, Shown] = {}
         self._states: Counter[str] = Counter()
+        self._gates: Mapping[str, Gate] = {}
         self._complete = False
         self._max_artifact_bytes: int | None = None
         self._load_slots = asyncio.Semaphore(CONCURRENT_DEVICE_LOADS)
@@ -113,6 +115,14 @@ class Fleet:
             if device.reconciler is not None:
                 device.reconciler.set_limits(max_modules=DEVICE_MODULES, max_artifact_bytes=max_artifact_bytes)
 
+    def set_gates(self, gates: Mapping[str, Gate]) -> None:
+        """Take what holds starts and updates up, by device (namespace/name)."""
+        self._gates = gates
+        self.own.set_gates(gates)
+        for device in self._devices.values():
+            if device.reconciler is not None:
+                device.reconciler.set_gates(gates)
+
     # Devices
 
     def set_devices(self, devices: Mapping[Key, SliceDevice]) -> None:
@@ -153,6 +163,7 @@ class Fleet:
         reconciler = Reconciler(self._artifacts, self._metrics, self._take, load_slots=self._load_slots)
         if self._max_artifact_bytes is not None:
             reconciler.set_limits(max_modules=DEVICE_MODULES, max_artifact_bytes=self._max_artifact_bytes)
+        reconciler.set_gates(self._gates)
         reconciler.set_wanted(device.wanted, complete=self._complete)
         device.reconciler = reconciler
         if device.link is not LinkState.CONNECTED:

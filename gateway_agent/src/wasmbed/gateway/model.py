@@ -8,12 +8,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from wasmbed.api import Grant, senses
+from wasmbed.gateway.host_instances import host_instance, ros2_right, route_handles
 from wasmbed.runtime import Limits, StartRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wasmbed.api import Placement, PlacementDevice
+    from wasmbed.hostcalls import HostInstance
 
 
 class Stage(Enum):
@@ -61,6 +63,8 @@ class Wanted:
     image: str
     request: StartRequest
     key: str
+    host: HostInstance | None = None
+    allow_in_flight: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def placement_instances(placement: Placement) -> dict[str, Wanted]:
     for device in placement.devices:
         name = instance_id(placement, device)
         request = _request(name, placement, device)
-        instances[name] = Wanted(placement.image, request, request.key())
+        host = host_instance(placement, request)
+        instances[name] = Wanted(placement.image, request, request.key(), host, placement.allow_in_flight)
     return instances
 
 
@@ -140,7 +145,15 @@ def _request(name: str, placement: Placement, device: PlacementDevice) -> StartR
         limits=Limits(limits.memory_bytes, limits.stack_bytes, limits.cpu_millis_per_call),
         grants=tuple(grant for grant in placement.grants if _usable(grant, device)),
         env=dict(placement.env),
+        app_uid=placement.application.uid,
+        routes=route_handles(placement.ros2),
+        rights=(*_px4_rights(placement), *ros2_right(placement.ros2)),
     )
+
+
+def _px4_rights(placement: Placement) -> tuple[str, ...]:
+    """What the application may do with an autopilot, in the runtime's words."""
+    return () if placement.px4 is None else tuple(f"px4-{right}" for right in placement.px4.rights)
 
 
 def _usable(grant: str, device: PlacementDevice) -> bool:

@@ -13,7 +13,7 @@ from wasmbed.gateway.status import placement_status, settled
 from wasmbed.gateway.writer import StatusWriter, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from wasmbed.gateway.fleet import Fleet
     from wasmbed.gateway.metrics import Metrics
@@ -34,6 +34,10 @@ class Placements:
         self._fleet = fleet
         self._writer = writer
         self._metrics = metrics
+        self.on_placements: list[Callable[[Iterable[Placement]], None]] = []
+        """Get all Placements before the reconcilers get what they ask for."""
+        self.on_wanted: list[Callable[[Mapping[str, Wanted]], None]] = []
+        """Get all wanted instances before the reconcilers do."""
         self._placements: dict[str, Placement] = {}
         self._instances: dict[str, dict[str, Wanted]] = {}
         self._owners: dict[str, set[str]] = {}
@@ -171,7 +175,12 @@ class Placements:
         # Told after the next plan: until then the shown states are those of the generation before.
         self._to_tell |= self._changed
         self._changed = set()
-        self._fleet.set_wanted(merge_instances(self._instances), complete=self._complete)
+        for on_placements in self.on_placements:
+            on_placements(self._placements.values())
+        wanted = merge_instances(self._instances)
+        for listener in self.on_wanted:
+            listener(wanted)
+        self._fleet.set_wanted(wanted, complete=self._complete)
 
 
 def _saved(item: Object) -> Object:

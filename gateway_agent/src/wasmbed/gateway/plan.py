@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wasmbed.api import MESSAGE_BYTES, InstanceState, Reason, shorten
+from wasmbed.gateway.flight_model import Gate
 from wasmbed.gateway.model import Failure, Observed, Progress, Refusal, Shown, Stage, Wanted
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from wasmbed.runtime import StartRequest
 
 _UNKNOWN = Progress()
+_OPEN = Gate()
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class World:
     """What is known at `now` (loop time, seconds).
 
     `busy` are the instances with a call to the runtime under way. `complete` says that `wanted` is all there is; while
-    it is not, instances that nobody asks for are left alone.
+    it is not, instances that nobody asks for are left alone. `gates` are by device (namespace/name).
     """
 
     wanted: Mapping[str, Wanted]
@@ -34,6 +36,7 @@ class World:
     max_modules: int
     complete: bool
     now: float
+    gates: Mapping[str, Gate] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,6 +57,9 @@ def make_plan(world: World) -> Plan:
     A start of an instance that runs with other content is a replacement: its module is loaded already and the runtime
     checks it first, so that an old one is stopped only for what can run. But one with a grant that was withdrawn is
     stopped at once. One instance has one call under way at a time, so there are never two of it.
+
+    On a device that is suspended nothing runs. On one whose vehicle flies nothing is started or replaced, but for what
+    may be in flight; its module is made ready meanwhile.
     """
     plan = Plan()
     # Those that run have their place before those that came later.
@@ -72,6 +78,13 @@ def make_plan(world: World) -> Plan:
 
 def _bring_up(name: str, world: World, plan: Plan) -> None:
     wanted, observed = world.wanted[name], world.running.get(name)
+    gate = world.gates.get(wanted.request.device, _OPEN)
+    if gate.suspended:
+        if observed is not None and name not in world.busy:
+            plan.stops.add(name)
+        message = "the device is suspended"
+        plan.shown[name] = Shown(InstanceState.SUSPENDED, wanted.request.digest, Reason.SUSPENDED, message)
+        return
     if observed is not None and observed.key == wanted.key:
         plan.shown[name] = Shown(observed.state, observed.digest, observed.reason, observed.message, observed.restarts)
         return
@@ -81,32 +94,47 @@ def _bring_up(name: str, world: World, plan: Plan) -> None:
             plan.stops.add(name)
         plan.shown[name] = Shown(InstanceState.STARTING, digest, message="stopping: a grant was withdrawn")
         return
-    artifact, module = world.artifacts.get(digest, _UNKNOWN), world.modules.get(digest, _UNKNOWN)
-    refusal = world.refusals.get(name)
-    if artifact.stage is not Stage.DONE:
-        step, failure = "pulling the image", artifact.failure
-        if artifact.due(world.now):
-            plan.pulls.add(digest)
-    elif module.stage is not Stage.DONE:
-        step, failure = "checking and compiling the module", module.failure
-        if module.due(world.now):
-            plan.loads.add(digest)
-    else:
-        step, failure = "starting", refusal.failure if refusal is not None and refusal.key == wanted.key else None
-        if name not in world.busy and (failure is None or world.now >= failure.retry_at):
-            plan.starts[name] = wanted.request
+    held = f"waiting: {wanted.request.device} {gate.flying}" if gate.flying and not wanted.allow_in_flight else ""
+    step, failure = _next_step(name, world, plan, start=not held)
     if failure is not None and failure.retry_at > world.now:
         plan.wake_at = min(plan.wake_at, failure.retry_at)
-    plan.shown[name] = _shown(step, failure, digest, observed)
+    if held and failure is None:
+        plan.shown[name] = _told(InstanceState.PENDING, Reason.IN_FLIGHT, held, digest, observed)
+    else:
+        plan.shown[name] = _shown(step, failure, digest, observed)
+
+
+def _next_step(name: str, world: World, plan: Plan, *, start: bool) -> tuple[str, Failure | None]:
+    """Plan what brings an instance further, its start only with `start`; the step in words, and why it fails."""
+    wanted = world.wanted[name]
+    digest = wanted.request.digest
+    artifact, module = world.artifacts.get(digest, _UNKNOWN), world.modules.get(digest, _UNKNOWN)
+    if artifact.stage is not Stage.DONE:
+        if artifact.due(world.now):
+            plan.pulls.add(digest)
+        return "pulling the image", artifact.failure
+    if module.stage is not Stage.DONE:
+        if module.due(world.now):
+            plan.loads.add(digest)
+        return "checking and compiling the module", module.failure
+    refusal = world.refusals.get(name)
+    failure = refusal.failure if refusal is not None and refusal.key == wanted.key else None
+    if start and name not in world.busy and (failure is None or world.now >= failure.retry_at):
+        plan.starts[name] = wanted.request
+    return "starting", failure
 
 
 def _shown(step: str, failure: Failure | None, digest: str, observed: Observed | None) -> Shown:
-    restarts = observed.restarts if observed is not None else 0
     if failure is None:
+        restarts = observed.restarts if observed is not None else 0
         return Shown(InstanceState.STARTING, digest, message=step, restarts=restarts)
-    # What cannot run leaves the version, or the settings, before it alone.
+    return _told(InstanceState.FAILED, failure.reason, failure.message, digest, observed)
+
+
+def _told(state: str, reason: str, message: str, digest: str, observed: Observed | None) -> Shown:
+    """What cannot run, or not yet, leaves the version, or the settings, before it alone."""
     still = ""
     if observed is not None and observed.key:
         still = f"; {observed.digest[:19]} runs on" if observed.digest != digest else "; it runs on as it was"
-    message = shorten(failure.message, MESSAGE_BYTES - len(still)) + still
-    return Shown(InstanceState.FAILED, digest, failure.reason, message, restarts)
+    restarts = observed.restarts if observed is not None else 0
+    return Shown(state, digest, reason, shorten(message, MESSAGE_BYTES - len(still)) + still, restarts)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from wasmbed.gateway.artifacts import Artifacts
+    from wasmbed.gateway.flight_model import Gate
     from wasmbed.gateway.metrics import Metrics
     from wasmbed.runtime import InstanceStatus, StartRequest, StateEvent
 
@@ -27,6 +28,7 @@ RUNTIME_GRACE_S = 3.0
 CONCURRENT_LOADS = 2
 CONCURRENT_CALLS = 8
 STOP_RETRY_S = 1.0
+_TOLD_WITHOUT_RUNTIME = (Reason.IMAGE_PULL_FAILED, Reason.SUSPENDED, Reason.IN_FLIGHT)
 
 
 class Reconciler:
@@ -58,6 +60,7 @@ class Reconciler:
         self._modules: dict[str, Progress] = {}
         self._refusals: dict[str, Refusal] = {}
         self._shown: dict[str, Shown] = {}
+        self._gates: dict[str, Gate] = {}
         self.planned = False
         self._wake = asyncio.Event()
         self._load_slots = load_slots or asyncio.Semaphore(CONCURRENT_LOADS)
@@ -93,6 +96,11 @@ class Reconciler:
                 if progress.stage is not Stage.BUSY:
                     self._pulled[digest] = Progress()
         self._max_modules, self._max_artifact_bytes = max_modules, max_artifact_bytes
+        self._wake.set()
+
+    def set_gates(self, gates: Mapping[str, Gate]) -> None:
+        """Take what holds starts and updates up, by device."""
+        self._gates = dict(gates)
         self._wake.set()
 
     def attach(self, client: Runtime, instances: Iterable[InstanceStatus]) -> None:
@@ -134,6 +142,11 @@ class Reconciler:
         self._wake.set()
 
     @property
+    def wanted(self) -> Mapping[str, Wanted]:
+        """Every wanted instance."""
+        return self._wanted
+
+    @property
     def shown(self) -> Mapping[str, Shown]:
         """The state of every wanted instance."""
         return self._shown
@@ -169,6 +182,7 @@ class Reconciler:
                 max_modules=self._max_modules,
                 complete=self._complete,
                 now=now,
+                gates=self._gates,
             )
         )
         for digest in plan.pulls:
@@ -198,7 +212,7 @@ class Reconciler:
 
     def _waiting(self, plan: Plan, name: str) -> Shown:
         shown = plan.shown[name]
-        if shown.reason == Reason.IMAGE_PULL_FAILED:
+        if shown.reason in _TOLD_WITHOUT_RUNTIME:
             return shown
         return Shown(InstanceState.PENDING, shown.digest, message=f"waiting for the runtime: {self._away_why}")
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from wasmbed.bridges.ros2 import Ros2Error
 from wasmbed.gateway.ros2_bridges import Ros2Bridges
@@ -32,7 +33,7 @@ _DIRECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Ros2Backend:
+class Ros2Backend(Collector):
     """Made by `running`, whose context is its life."""
 
     module = "ros2"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from wasmbed.gateway.hostcalls import HostCalls
     from wasmbed.gateway.logs import LogForwarder
     from wasmbed.gateway.metrics import Metrics
     from wasmbed.gateway.reconcile import Reconciler
@@ -29,6 +30,7 @@ GOOD_S = 20.0
 async def keep_runtime(
     path: Path,
     reconciler: Reconciler,
+    hosts: HostCalls,
     logs: LogForwarder,
     metrics: Metrics,
     on_state: Callable[[Hello | None, str], None],
@@ -44,13 +46,20 @@ async def keep_runtime(
                 connected_at = loop.time()
                 _log.info("runtime connected wasmtime=%s instances=%d", hello.wasmtime, len(instances))
                 metrics.runtime_connections.inc()
-                reconciler.attach(client, instances)
-                on_state(hello, "")
-                async for event in client.events():
-                    if isinstance(event, LogEvent):
-                        logs.forward(event)
-                    elif isinstance(event, StateEvent):
-                        reconciler.observe(event)
+                hosted, instances = await hosts.attach(client, instances, reconciler.wanted)
+                try:
+                    reconciler.attach(hosted, instances)
+                    on_state(hello, "")
+                    async for event in client.events():
+                        if isinstance(event, LogEvent):
+                            logs.forward(event)
+                        elif isinstance(event, StateEvent):
+                            await hosted.observe(event)
+                            reconciler.observe(event)
+                        else:
+                            hosted.submit(event)
+                finally:
+                    hosted.lost()
         except (RuntimeGone, RequestRefused) as error:
             if connected_at is not None or failures == 0:
                 _log.warning("runtime away error=%s", error)

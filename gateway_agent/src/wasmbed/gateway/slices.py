@@ -9,14 +9,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.api import DEVICE_SLICE, ApiObjectError, DeviceSlice, LinkState, timestamp
+from wasmbed.gateway.flight_model import DeviceRecord
 from wasmbed.gateway.status import slice_status
 from wasmbed.gateway.writer import StatusWriter, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wasmbed.api import SliceDevice
+    from wasmbed.api import Incident, SliceDevice, Vehicle
     from wasmbed.gateway.fleet import Fleet
+    from wasmbed.gateway.flight import Flight
     from wasmbed.gateway.state import Store
 
 _log = logging.getLogger(__name__)
@@ -31,9 +33,17 @@ class Slices:
     """Every DeviceSlice; what they say of devices is on disk too, so that devices are known without the API."""
 
     def __init__(
-        self, store: Store, fleet: Fleet, writer: StatusWriter, on_devices: Callable[[], None], *, missed_s: float
+        self,
+        store: Store,
+        fleet: Fleet,
+        writer: StatusWriter,
+        flight: Flight,
+        on_devices: Callable[[], None],
+        *,
+        missed_s: float,
     ) -> None:
         """on_devices is called after the fleet got other devices; missed_s is when a silent device counts as lost."""
+        self._flight = flight
         self._store = store
         self._fleet = fleet
         self._writer = writer
@@ -81,6 +91,12 @@ class Slices:
         if name in self._slices:
             self._tell(name, known=None)
 
+    def on_told(self, devices: set[str]) -> None:
+        """Flight safety's callback: the vehicles or the incidents of these devices (namespace/name) changed."""
+        keys = ((namespace, name) for namespace, _, name in (device.partition("/") for device in devices))
+        for name in {self._owners.get(key, "") for key in keys} & self._slices.keys():
+            self._tell(name, known=None)
+
     async def restore(self) -> None:
         """Take the devices that were saved, unless the API was faster."""
         for name, item in (await self._store.facts(_SAVED)).items():
@@ -122,12 +138,22 @@ class Slices:
                 devices[device.key] = device
                 self._owners[device.key] = name
         self._fleet.set_devices(devices)
+        self._flight.set_devices(
+            {_device(key): DeviceRecord(item.suspended, item.system_id) for key, item in devices.items()}
+        )
         self._on_devices()
 
+    def _seen(self, key: Key) -> tuple[Vehicle | None, tuple[Incident, ...]]:
+        return self._flight.vehicles.get(_device(key)), self._flight.incidents(_device(key))
+
     def _tell(self, name: str, *, known: Object | None) -> None:
-        told = slice_status(self._slices[name], self._fleet.link, now=timestamp())
+        told = slice_status(self._slices[name], self._fleet.link, self._seen, now=timestamp())
         self._slices[name] = told
         self._writer.put(_target(told), told.status_to_dict(), known=known)
+
+
+def _device(key: Key) -> str:
+    return f"{key[0]}/{key[1]}"
 
 
 def _target(view: DeviceSlice) -> Target:

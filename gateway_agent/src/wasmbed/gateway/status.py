@@ -25,8 +25,9 @@ from wasmbed.gateway.model import Shown, instance_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wasmbed.api import DeviceSlice, Gateway, Placement, PlacementDevice
+    from wasmbed.api import DeviceSlice, Gateway, Incident, Placement, PlacementDevice, Vehicle
 
+_SETTLED = (InstanceState.RUNNING, InstanceState.FAILED, InstanceState.SUSPENDED)
 _LAST_KNOWN = "last known state, the device is "
 _NOT_SEEN = Shown(InstanceState.PENDING, "", message="waiting for the runtime")
 
@@ -99,18 +100,20 @@ def _ready(devices: tuple[InstanceStatus, ...], generation: int) -> Condition:
 
 def settled(status: PlacementStatus) -> bool:
     """Whether every instance has come to Running or Failed, so that somebody waits for this status."""
-    return all(device.state in (InstanceState.RUNNING, InstanceState.FAILED) for device in status.devices)
+    return all(device.state in _SETTLED for device in status.devices)
 
 
 def slice_status(
     devices: DeviceSlice,
     linked: Callable[[tuple[str, str]], tuple[LinkState, str] | None] = lambda _: None,
+    seen: Callable[[tuple[str, str]], tuple[Vehicle | None, tuple[Incident, ...]]] = lambda _: (None, ()),
     *,
     now: str,
 ) -> DeviceSlice:
     """The slice with the links of this gateway: it is itself the link of its devices of class gateway.
 
-    `linked` gives the link of any other device and since when it is so, None when it was never seen.
+    `linked` gives the link of any other device and since when it is so, None when it was never seen; `seen`
+    gives its vehicle, and what was done for flight safety.
     """
     before = {link.key: link for link in devices.links}
     links = []
@@ -123,7 +126,7 @@ def slice_status(
             state, since = found
         else:
             continue
-        links.append(Link(device.name, device.namespace, state, since))
+        links.append(Link(device.name, device.namespace, state, since, *seen(device.key)))
     return replace(devices, observed_generation=devices.metadata.generation, links=tuple(links))
 
 

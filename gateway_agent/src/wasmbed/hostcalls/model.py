@@ -150,9 +150,15 @@ class Outlet(Protocol):
 class Backend(Protocol):
     """What is behind one host module. All methods are called on the loop, and none may block it."""
 
-    module: str
-    operations: Mapping[str, float]
-    """Operations with the time in seconds after which a call has failed."""
+    @property
+    def module(self) -> str:
+        """The import module without its prefix."""
+        ...
+
+    @property
+    def operations(self) -> Mapping[str, float]:
+        """Operations with the time in seconds after which a call has failed."""
+        ...
 
     def attach(self, outlet: Outlet) -> None:
         """Learn where to report; called once, before anything else."""

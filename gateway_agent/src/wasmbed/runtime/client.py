@@ -141,6 +141,10 @@ class _Link(asyncio.Protocol):
             tuple(str(finding) for finding in findings) if isinstance(findings, list) else (),
         )
 
+    @property
+    def backlog_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
     def tell(self, message: dict[str, Any], *, needed: bool) -> bool:
         if self._gone is not None or self._transport is None:
             raise RuntimeGone(self._gone or "not connected")
@@ -200,6 +204,11 @@ class RuntimeClient:
     def close(self) -> None:
         """Close the connection; whatever waits gets RuntimeGone. Instances run on."""
         self._link.end("the connection was closed")
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that wait to be sent to the runtime."""
+        return self._link.backlog_bytes
 
     async def hello(self) -> Hello:
         """Return the runtime's versions."""

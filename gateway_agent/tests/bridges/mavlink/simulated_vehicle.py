@@ -5,7 +5,8 @@ network between it and the bridge. As a program it speaks over UDP by pymavlink,
 
     python simulated_vehicle.py --port 14550 [--system 1] [--count 1] [--autopilot px4|ardupilot] [--rate 10]
 
-Lines on its standard input are orders: `reboot`, `fix 0`, `mode 4.3`; it prints `ready` when it runs.
+Lines on its standard input are orders: `reboot`, `fix 0`, `mode 4.3`, `failsafe 0` (no hold when
+setpoints stop), `deaf 3` (hears no commands for so many seconds), `battery 40`; it prints `ready` when it runs.
 """
 
 from __future__ import annotations
@@ -222,7 +223,10 @@ class SimulatedVehicle:
         self.plans = {kind: MissionServer(kind) for kind in range(3)}
         self.storage = FileServer()
         self.executed: list[tuple[float, int, tuple[float, ...]]] = []
-        self.offset = (0.0, 0.0)
+        # Whether it goes to hold by itself when setpoints stop; until when it hears no commands; percent.
+        self.failsafe = True
+        self.deaf_until = 0.0
+        self.battery = 90
         self.power_on(0.0)
 
     def power_on(self, now: float) -> None:
@@ -248,6 +252,8 @@ class SimulatedVehicle:
         if fields.get("target_system", 0) not in (0, self.system):
             return []
         if name in ("COMMAND_LONG", "COMMAND_INT"):
+            if now < self.deaf_until:
+                return []
             return self._command(name, fields, sender, now)
         if name == "COMMAND_CANCEL" and self.slow is not None and self.slow[0] == fields["command"]:
             self.slow = None
@@ -381,7 +387,8 @@ class SimulatedVehicle:
         """Fly until now; what is to be sent."""
         passed, self.stepped = min(now - self.stepped, 0.5), now
         out: Out = []
-        if self.mode == OFFBOARD and self.autopilot == "px4" and (not self.setpoints or now - self.setpoints[-1] > 1.0):
+        fed = bool(self.setpoints) and now - self.setpoints[-1] <= 1.0
+        if self.mode == OFFBOARD and self.autopilot == "px4" and self.failsafe and not fed:
             self._set_mode(HOLD, now)
             out.append(("STATUSTEXT", {"severity": 4, "text": "Offboard control lost", "id": 0, "chunk_seq": 0}))
         if self.slow is not None:
@@ -487,7 +494,7 @@ class SimulatedVehicle:
             (
                 "SYS_STATUS",
                 1.0,
-                {"voltage_battery": 16000, "current_battery": 100, "battery_remaining": 90, "load": 200},
+                {"voltage_battery": 16000, "current_battery": 100, "battery_remaining": self.battery, "load": 200},
             ),
             ("SYSTEM_TIME", 1.0, {"time_unix_usec": int(now * 1e6), "time_boot_ms": since}),
             ("EXTENDED_SYS_STATE", 5.0, {"vtol_state": 0, "landed_state": self.landed}),
@@ -601,6 +608,12 @@ def order(vehicle: SimulatedVehicle, line: str, now: float) -> None:
     elif word == "mode":
         main, sub = rest.split(".")
         vehicle.mode = (int(main), int(sub))
+    elif word == "failsafe":
+        vehicle.failsafe = rest == "1"
+    elif word == "deaf":
+        vehicle.deaf_until = now + float(rest)
+    elif word == "battery":
+        vehicle.battery = int(rest)
     elif word == "silent":
         vehicle.parameters.silent = rest == "1"
 

@@ -48,6 +48,7 @@ _RESULTS = {
     9: Outcome.UNSUPPORTED_FRAME,
     10: Outcome.NOT_IN_CONTROL,
 }
+_NUMBERS = {outcome: number for number, outcome in _RESULTS.items()}
 _IN_PROGRESS = 5
 
 _WORDS = {
@@ -109,6 +110,11 @@ class CommandResult:
     def ok(self) -> bool:
         """Whether the vehicle accepted."""
         return self.outcome is Outcome.ACCEPTED
+
+    @property
+    def mav_result(self) -> int:
+        """The MAV_RESULT; that of a failure when nobody answered."""
+        return _NUMBERS.get(self.outcome, _NUMBERS[Outcome.FAILED])
 
     def __str__(self) -> str:
         return f"{self.command.name} {_WORDS[self.outcome]}"

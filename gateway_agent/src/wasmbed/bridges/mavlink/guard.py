@@ -27,6 +27,26 @@ _GLOBAL_FRAMES = frozenset({0, 3, 5, 6, 10, 11})
 _RELATIVE_FRAMES = frozenset({3, 6})
 
 
+class Cause(StrEnum):
+    """What an order was refused for."""
+
+    GRANT = "grant"
+    FENCE = "fence"
+    RATE = "rate"
+
+
+class Refusal(str):
+    """Why an order may not pass, in words, with its cause."""
+
+    cause: Cause
+
+    def __new__(cls, text: str, cause: Cause) -> "Refusal":
+        """Make one."""
+        made = super().__new__(cls, text)
+        made.cause = cause
+        return made
+
+
 class Grant(StrEnum):
     """What an application is given, each by itself; nothing is given by default."""
 
@@ -128,7 +148,11 @@ class Guard:
         self._at = dict.fromkeys(self._limits, -math.inf)
         self._setpoints = False
 
-    def command(self, command: Command, state: VehicleState, now: float) -> str | None:
+    def allow(self, grants: frozenset[Grant]) -> None:
+        """Replace the grants; what holds from now on."""
+        self._grants = grants
+
+    def command(self, command: Command, state: VehicleState, now: float) -> Refusal | None:
         """Whether a command may be sent."""
         if command.number in _QUESTIONS:
             return self._answer(command.name, self._granted(Grant.TELEMETRY) or self._rate("command", now))
@@ -137,47 +161,49 @@ class Guard:
             reason = reason or self._granted(Grant.PARAMETERS)
         if _dangerous(command, state):
             reason = reason or self._granted(Grant.DANGEROUS)
-        reason = reason or self._place(command, state) or self._rate("command", now)
+        reason = reason or _fenced(self._place(command, state)) or self._rate("command", now)
         return self._answer(f"{command.name} {command.params}", reason)
 
-    def setpoint(self, setpoint: Setpoint, state: VehicleState, now: float) -> str | None:
+    def setpoint(self, setpoint: Setpoint, state: VehicleState, now: float) -> Refusal | None:
         """Whether a setpoint may be sent. The first one and every refusal are logged, not the stream."""
-        reason = self._granted(Grant.OFFBOARD) or self._reach(setpoint, state) or self._rate("setpoint", now)
+        reason = self._granted(Grant.OFFBOARD) or _fenced(self._reach(setpoint, state)) or self._rate("setpoint", now)
         if reason is not None or not self._setpoints:
             self._setpoints = reason is None
             self._answer(f"setpoint {setpoint}", reason)
         return reason
 
-    def write(self, name: str, value: float, now: float) -> str | None:
+    def write(self, name: str, value: float, now: float) -> Refusal | None:
         """Whether a parameter may be written."""
         return self._answer(f"parameter {name} = {value}", self._granted(Grant.PARAMETERS) or self._rate("write", now))
 
-    def plan(self, items: Iterable[PlanItem], state: VehicleState, now: float) -> str | None:
+    def plan(self, items: Iterable[PlanItem], state: VehicleState, now: float) -> Refusal | None:
         """Whether a plan may be uploaded: each of its places must be inside of the fence."""
         items = list(items)
         reason = self._granted(Grant.MISSION) or self._rate("write", now)
         if any(item.command not in _PLANNED for item in items):
             reason = reason or self._granted(Grant.DANGEROUS)
         if reason is None and self._fence is not None:
-            reason = next(
-                (f"item {n}: {why}" for n, item in enumerate(items) if (why := self._item(item, state))), None
+            reason = _fenced(
+                next((f"item {n}: {why}" for n, item in enumerate(items) if (why := self._item(item, state))), None)
             )
         return self._answer(f"plan of {len(items)} items", reason)
 
-    def _answer(self, what: str, reason: str | None) -> str | None:
+    def _answer(self, what: str, reason: Refusal | None) -> Refusal | None:
         verdict = "refused" if reason else "passed"
         _log.info("application order application=%s order=%r %s reason=%r", self._application, what, verdict, reason)
         return reason
 
-    def _granted(self, grant: Grant) -> str | None:
-        return None if grant in self._grants else f"the application has no grant {grant!r}; give it in its manifest"
+    def _granted(self, grant: Grant) -> Refusal | None:
+        if grant in self._grants:
+            return None
+        return Refusal(f"the application has no grant {grant!r}; give it in its manifest", Cause.GRANT)
 
-    def _rate(self, kind: str, now: float) -> str | None:
+    def _rate(self, kind: str, now: float) -> Refusal | None:
         limit = self._limits[kind]
         self._levels[kind] = min(limit, self._levels[kind] + (now - self._at[kind]) * limit)
         self._at[kind] = now
         if self._levels[kind] < 1.0:
-            return f"more than {limit:g} {kind}s a second"
+            return Refusal(f"more than {limit:g} {kind}s a second", Cause.RATE)
         self._levels[kind] -= 1.0
         return None
 
@@ -235,6 +261,10 @@ class Guard:
         north, east, down = setpoint.velocity or (here.north_m_s, here.east_m_s, here.down_m_s)
         ahead = _moved(here, north * LOOK_AHEAD_S, east * LOOK_AHEAD_S)
         return fence.refuses(*ahead, here.height_m - down * LOOK_AHEAD_S)
+
+
+def _fenced(reason: str | None) -> Refusal | None:
+    return None if reason is None else Refusal(reason, Cause.FENCE)
 
 
 def _dangerous(command: Command, state: VehicleState) -> bool:

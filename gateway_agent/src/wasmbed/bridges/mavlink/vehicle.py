@@ -79,7 +79,7 @@ class _Machine(Protocol):
 class Vehicle:
     """Everything the gateway does with one vehicle; made by `Fleet.vehicle`.
 
-    `on_change`, `on_text` and `on_event` may be set by whoever follows the vehicle.
+    `on_change`, `on_text`, `on_event` and `on_offboard_end` (with why) are for whoever follows the vehicle.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Vehicle:
         self.on_change: list[Callable[[Change, VehicleState], None]] = []
         self.on_text: list[Callable[[StatusText], None]] = []
         self.on_event: list[Callable[[Event], None]] = []
+        self.on_offboard_end: list[Callable[[str], None]] = []
         self.offboard: Offboard | None = None
         self._send = send
         self._clock = clock
@@ -189,6 +190,13 @@ class Vehicle:
                 return await self.run(run)
             finally:
                 self._lane.leave(run, self._clock())
+
+    async def urgent(self, command: Command, give_up_s: float) -> CommandResult:
+        """Send a command now, whatever else is under way, and wait at most `give_up_s` seconds for its answer.
+
+        The answer may be that to another command of the number: believe what the vehicle shows.
+        """
+        return await self.run(CommandRun(self.ids, command, give_up_s=give_up_s))
 
     async def until(self, condition: Callable[[VehicleState], bool], seconds: float) -> bool:
         """Wait until the state is as wanted; False when it is not after `seconds`."""
@@ -293,8 +301,10 @@ class Vehicle:
             if operation.result is not None and not future.done():
                 future.set_result(None)
         self._plan(machines, now)
-        if self.offboard is not None and self.offboard.phase is Phase.ENDED:
+        ended = self.offboard
+        if ended is not None and ended.phase is Phase.ENDED:
             self.offboard = None
+            _call(self.on_offboard_end, ended.reason)
 
     def _plan(self, machines: list[_Machine], now: float) -> None:
         # The clock-driven ones go by the fleet's heartbeat; only these need to be on time.
