@@ -76,7 +76,7 @@ enum wb_instance_state { WB_STARTING = 0, WB_RUNNING = 1, WB_FAILED = 2, WB_STOP
 enum wb_reason { WB_REASON_NONE = 0, WB_REASON_INVALID_MODULE = 1, WB_REASON_DEVICE_ERROR = 2 };
 
 struct wb_instance_row {
-    struct wb_text instance;
+    struct wb_text instance, application;
     const uint8_t *digest, *key; /* 32 bytes each */
     uint32_t grants, restarts;
     uint32_t memory_bytes, cpu_ms, dropped; /* as InstanceStatus of wasmbed.runtime has them */

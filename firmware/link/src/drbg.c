@@ -4,6 +4,9 @@
 #include <bearssl.h>
 #include <string.h>
 
+#include "hmac.h"
+#include "internal.h"
+
 #define MAGIC 0x44534257u /* "WBSD" */
 
 static uint32_t word(const uint8_t *at) {
@@ -38,35 +41,40 @@ static bool good(const uint8_t record[WB_SEED_RECORD_BYTES]) {
     return word(record) == MAGIC && memcmp(record + 40, check, 4) == 0;
 }
 
-static void load(br_hmac_drbg_context *context, const struct wb_drbg *drbg) {
-    memset(context, 0, sizeof *context);
-    context->vtable = &br_hmac_drbg_vtable;
-    context->digest_class = &br_sha256_vtable;
-    memcpy(context->K, drbg->key, 32);
-    memcpy(context->V, drbg->value, 32);
+/* HMAC_DRBG_Update, SP 800-90A 10.1.2.2. */
+static void update(struct wb_drbg *drbg, const uint8_t *data, size_t length) {
+    for (uint8_t mark = 0; mark < (length != 0 ? 2 : 1); mark++) {
+        const struct wb_piece pieces[3] = {{drbg->value, 32}, {&mark, 1}, {data, length}};
+        wb_hmac(drbg->key, pieces, 3, drbg->key);
+        wb_hmac(drbg->key, pieces, 1, drbg->value);
+    }
 }
 
-static void keep(struct wb_drbg *drbg, const br_hmac_drbg_context *context) {
-    memcpy(drbg->key, context->K, 32);
-    memcpy(drbg->value, context->V, 32);
+static void instantiate(struct wb_drbg *drbg, const uint8_t seed[32]) {
+    memset(drbg->key, 0, 32);
+    memset(drbg->value, 1, 32);
+    update(drbg, seed, 32);
 }
 
-void wb_drbg_mix(struct wb_drbg *drbg, const uint8_t *data, size_t length) {
-    br_hmac_drbg_context context;
-    load(&context, drbg);
-    br_hmac_drbg_update(&context, data, length);
-    keep(drbg, &context);
+static void generate(struct wb_drbg *drbg, uint8_t *data, size_t length) {
+    const struct wb_piece value = {drbg->value, 32};
+    while (length != 0) {
+        const size_t part = length < 32 ? length : 32;
+        wb_hmac(drbg->key, &value, 1, drbg->value);
+        memcpy(data, drbg->value, part);
+        data += part;
+        length -= part;
+    }
+    update(drbg, NULL, 0);
 }
+
+void wb_drbg_mix(struct wb_drbg *drbg, const uint8_t *data, size_t length) { update(drbg, data, length); }
 
 bool wb_drbg_generate(struct wb_drbg *drbg, uint8_t *data, size_t length) {
-    br_hmac_drbg_context context;
-    if (!drbg->ready) {
-        return false;
+    if (drbg->ready) {
+        generate(drbg, data, length);
     }
-    load(&context, drbg);
-    br_hmac_drbg_generate(&context, data, length);
-    keep(drbg, &context);
-    return true;
+    return drbg->ready;
 }
 
 bool wb_drbg_start(struct wb_drbg *drbg, const struct wb_link_host *host) {
@@ -83,19 +91,18 @@ bool wb_drbg_start(struct wb_drbg *drbg, const struct wb_link_host *host) {
         slot = 1;
         memcpy(record, other, sizeof record);
     }
-    br_hmac_drbg_context context;
     uint8_t seed[32];
-    br_hmac_drbg_init(&context, &br_sha256_vtable, record + 8, 32);
-    br_hmac_drbg_generate(&context, seed, sizeof seed);
+    instantiate(drbg, record + 8);
+    generate(drbg, seed, sizeof seed);
     wb_seed_make(record, word(record + 4) + 1, seed);
     if (!host->seed_write(host->context, 1 - slot, record) || !host->seed_read(host->context, 1 - slot, other) ||
         memcmp(record, other, sizeof record) != 0) {
         return false;
     }
     /* What was generated before went to flash; what comes now is of this boot alone. */
-    br_hmac_drbg_generate(&context, seed, sizeof seed);
-    br_hmac_drbg_init(&context, &br_sha256_vtable, seed, sizeof seed);
-    keep(drbg, &context);
+    generate(drbg, seed, sizeof seed);
+    instantiate(drbg, seed);
+    wb_wipe(seed, sizeof seed);
     drbg->ready = true;
     return true;
 }

@@ -8,6 +8,11 @@
 enum { FRAME_KNOCK = 1, FRAME_INVITE = 2, FRAME_MESSAGE1 = 3, FRAME_MESSAGE2 = 4, FRAME_DATA = 5 };
 enum { NONCE_BYTES = 16, MAX_EPOCH_STEPS = 4 };
 static const char label[] = "wasmbed-link";
+#define PROLOGUE_BYTES (sizeof label - 1 + 3 + 2 * WB_ID_MAX + NONCE_BYTES)
+_Static_assert(WB_LINK_TX_BYTES >= PROLOGUE_BYTES, "the prologue is made in the transmit buffer");
+
+/* Inlined into one function, these would have the stack of all of them at once. */
+#define ALONE __attribute__((noinline))
 
 void wb_wipe(void *data, size_t length) {
     volatile uint8_t *at = data;
@@ -63,7 +68,7 @@ bool wb_link_time(const struct wb_link *link, uint32_t now_ms, int64_t *unix_us,
 
 /* Version, both ids, and the gateway's nonce: a recorded message 1 proves nothing to a gateway that asks anew. */
 static size_t make_prologue(const struct wb_identity *identity, const uint8_t *nonce,
-                            uint8_t prologue[sizeof label + 2 + 2 * WB_ID_MAX + NONCE_BYTES]) {
+                            uint8_t prologue[PROLOGUE_BYTES]) {
     uint8_t *at = prologue;
     memcpy(at, label, sizeof label - 1);
     at += sizeof label - 1;
@@ -78,7 +83,7 @@ static size_t make_prologue(const struct wb_identity *identity, const uint8_t *n
     return (size_t)(at + NONCE_BYTES - prologue);
 }
 
-static void take_invite(struct wb_link *link, const uint8_t *body, size_t length, uint32_t now_ms) {
+ALONE static void take_invite(struct wb_link *link, const uint8_t *body, size_t length, uint32_t now_ms) {
     const struct wb_identity *identity = link->host->identity(link->host->context);
     if (length != 1 + NONCE_BYTES || body[0] != WB_LINK_VERSION || identity == NULL ||
         identity->device_id_bytes > WB_ID_MAX || identity->gateway_id_bytes > WB_ID_MAX) {
@@ -90,20 +95,17 @@ static void take_invite(struct wb_link *link, const uint8_t *body, size_t length
         (link->handshake_ms != 0 && since(now_ms, link->handshake_ms) < WB_HANDSHAKE_APART_MS)) {
         return;
     }
-    uint8_t prologue[sizeof label + 2 + 2 * WB_ID_MAX + NONCE_BYTES];
-    uint8_t ephemeral[32];
-    const size_t prologue_length = make_prologue(identity, body + 1, prologue);
+    const size_t prologue_length = make_prologue(identity, body + 1, link->tx + 1);
     wb_drbg_mix(&link->drbg, body + 1, NONCE_BYTES);
-    wb_drbg_generate(&link->drbg, ephemeral, sizeof ephemeral);
+    wb_drbg_generate(&link->drbg, link->handshake.ephemeral, sizeof link->handshake.ephemeral);
     /* A rotation's keys first, then those before, in turn. */
     const uint32_t rotating = (link->tries++ & 1) == 0 ? identity->flags : 0;
     const bool device = (rotating & WB_IDENTITY_NEXT_DEVICE) != 0;
     const bool made = wb_noise_write1(
-        &link->handshake, prologue, prologue_length, ephemeral, device ? identity->next_private : identity->device_private,
+        &link->handshake, link->tx + 1, prologue_length, device ? identity->next_private : identity->device_private,
         device ? identity->next_public : identity->device_public,
         (rotating & WB_IDENTITY_NEXT_GATEWAY) != 0 ? identity->next_gateway_public : identity->gateway_public, NULL, 0,
         link->tx + 1);
-    wb_wipe(ephemeral, sizeof ephemeral);
     link->handshake_ms = now_ms | 1; /* 0: never */
     link->knock_ms = now_ms;
     if (!made) {
@@ -117,7 +119,7 @@ static void take_invite(struct wb_link *link, const uint8_t *body, size_t length
 }
 
 /* The rotation's keys have proved good: they become the keys. */
-static void promote(struct wb_link *link, const struct wb_identity *identity) {
+ALONE static void promote(struct wb_link *link, const struct wb_identity *identity) {
     struct wb_identity next = *identity;
     if ((next.flags & WB_IDENTITY_NEXT_DEVICE) != 0) {
         memcpy(next.device_private, next.next_private, WB_KEY_BYTES);
@@ -133,7 +135,7 @@ static void promote(struct wb_link *link, const struct wb_identity *identity) {
     wb_wipe(&next, sizeof next);
 }
 
-static void take_message2(struct wb_link *link, uint8_t *body, size_t length, uint32_t now_ms) {
+ALONE static void take_message2(struct wb_link *link, uint8_t *body, size_t length, uint32_t now_ms) {
     const struct wb_identity *identity = link->host->identity(link->host->context);
     if (!has(link, LINK_HANDSHAKE) || length != WB_NOISE_MESSAGE2 || identity == NULL) {
         link->counters[WB_COUNT_BAD_FRAMES]++;
@@ -224,7 +226,7 @@ static uint8_t *open_message(struct wb_link *link, uint32_t *counter_bytes) {
     return link->tx + 1 + *counter_bytes;
 }
 
-static void take_data(struct wb_link *link, uint8_t *body, size_t length, uint32_t now_ms) {
+ALONE static void take_data(struct wb_link *link, uint8_t *body, size_t length, uint32_t now_ms) {
     struct wb_cipher_pair *keys = &link->keys;
     uint64_t counter = 0;
     const uint32_t counter_bytes = read_counter(body, length, &counter);

@@ -4,44 +4,23 @@
 #include <bearssl.h>
 #include <string.h>
 
+#include "hmac.h"
+
 /* ---- primitives ------------------------------------------------------------------------------------------- */
 
-/* BearSSL takes the scalar with its most significant byte first. */
-static void reversed(const uint8_t from[32], uint8_t to[32]) {
-    for (uint32_t i = 0; i < 32; i++) {
-        to[i] = from[31 - i];
-    }
-}
-
 void wb_x25519_public(const uint8_t private_key[32], uint8_t public_key[32]) {
-    uint8_t scalar[32];
-    reversed(private_key, scalar);
-    br_ec_c25519_m31.mulgen(public_key, scalar, sizeof scalar, BR_EC_curve25519);
+    br_ec_c25519_m31.mulgen(public_key, private_key, 32, BR_EC_curve25519);
 }
 
 /* DH; false when the result is zero, which only a point of low order gives. */
 static bool dh(const uint8_t private_key[32], const uint8_t public_key[32], uint8_t shared[32]) {
-    uint8_t scalar[32];
-    reversed(private_key, scalar);
     memcpy(shared, public_key, 32);
-    br_ec_c25519_m31.mul(shared, 32, scalar, sizeof scalar, BR_EC_curve25519);
+    br_ec_c25519_m31.mul(shared, 32, private_key, 32, BR_EC_curve25519);
     uint32_t any = 0;
     for (uint32_t i = 0; i < 32; i++) {
         any |= shared[i];
     }
     return any != 0;
-}
-
-/* HMAC-SHA256 of two pieces; out may be the key. */
-static void hmac(const uint8_t key[32], const uint8_t *data, size_t length, const uint8_t *more, size_t more_length,
-                 uint8_t out[32]) {
-    br_hmac_key_context prepared;
-    br_hmac_context context;
-    br_hmac_key_init(&prepared, &br_sha256_vtable, key, 32);
-    br_hmac_init(&context, &prepared, 0);
-    br_hmac_update(&context, data, length);
-    br_hmac_update(&context, more, more_length);
-    br_hmac_out(&context, out);
 }
 
 /* Encrypts or decrypts and leaves the tag in `tag`. */
@@ -56,7 +35,9 @@ static void gcm(const uint8_t key[32], uint64_t counter, const uint8_t *ad, size
     br_aes_ct_ctr_init(&block, key, 32);
     br_gcm_init(&context, &block.vtable, br_ghash_ctmul);
     br_gcm_reset(&context, nonce, sizeof nonce);
-    br_gcm_aad_inject(&context, ad, ad_length);
+    if (ad_length != 0) {
+        br_gcm_aad_inject(&context, ad, ad_length);
+    }
     br_gcm_flip(&context);
     br_gcm_run(&context, encrypt, data, length);
     br_gcm_get_tag(&context, tag);
@@ -100,9 +81,12 @@ static void hkdf(uint8_t chaining_key[32], const uint8_t *input, size_t length, 
     static const uint8_t one = 1;
     static const uint8_t two = 2;
     uint8_t secret[32];
-    hmac(chaining_key, input, length, NULL, 0, secret);
-    hmac(secret, &one, 1, NULL, 0, chaining_key);
-    hmac(secret, chaining_key, 32, &two, 1, second);
+    const struct wb_piece all = {input, length};
+    const struct wb_piece first = {&one, 1};
+    const struct wb_piece both[2] = {{chaining_key, 32}, {&two, 1}};
+    wb_hmac(chaining_key, &all, 1, secret);
+    wb_hmac(secret, &first, 1, chaining_key);
+    wb_hmac(secret, both, 2, second);
 }
 
 static bool mix_dh(struct wb_handshake *state, const uint8_t private_key[32], const uint8_t public_key[32],
@@ -121,19 +105,17 @@ static void encrypt_and_hash(struct wb_handshake *state, const uint8_t key[32], 
 }
 
 bool wb_noise_write1(struct wb_handshake *state, const uint8_t *prologue, size_t prologue_length,
-                     const uint8_t ephemeral[32], const uint8_t private_key[32], const uint8_t public_key[32],
-                     const uint8_t remote_public[32], const uint8_t *payload, size_t payload_length,
-                     uint8_t *message) {
+                     const uint8_t private_key[32], const uint8_t public_key[32], const uint8_t remote_public[32],
+                     const uint8_t *payload, size_t payload_length, uint8_t *message) {
     static const char name[32] = "Noise_IK_25519_AESGCM_SHA256";
     uint8_t key[32];
     memcpy(state->hash, name, sizeof name);
     memcpy(state->chaining_key, name, sizeof name);
     mix_hash(state, prologue, prologue_length);
     mix_hash(state, remote_public, 32);
-    memcpy(state->ephemeral, ephemeral, 32);
-    wb_x25519_public(ephemeral, message);
+    wb_x25519_public(state->ephemeral, message);
     mix_hash(state, message, 32);
-    if (!mix_dh(state, ephemeral, remote_public, key)) {
+    if (!mix_dh(state, state->ephemeral, remote_public, key)) {
         return false;
     }
     memcpy(message + 32, public_key, 32);

@@ -21,10 +21,11 @@ bool wb_aead_decrypt(const uint8_t key[32], uint64_t counter, const uint8_t *ad,
 /* REKEY of section 4.2. */
 void wb_noise_rekey(uint8_t key[32]);
 
-/* Writes message 1 (WB_NOISE_MESSAGE1 + payload bytes); false when the gateway's key is of low order. */
+/* Writes message 1 (WB_NOISE_MESSAGE1 + payload bytes); false when the gateway's key is of low order. state->ephemeral is
+ * the ephemeral private key. The prologue is read before the message is written, so it may lie there. */
 bool wb_noise_write1(struct wb_handshake *state, const uint8_t *prologue, size_t prologue_length,
-                     const uint8_t ephemeral[32], const uint8_t private_key[32], const uint8_t public_key[32],
-                     const uint8_t remote_public[32], const uint8_t *payload, size_t payload_length, uint8_t *message);
+                     const uint8_t private_key[32], const uint8_t public_key[32], const uint8_t remote_public[32],
+                     const uint8_t *payload, size_t payload_length, uint8_t *message);
 /* Reads message 2; its payload is decrypted where it lies, at message + 32. False, and the state as it was, unless it
  * proves the gateway's key. */
 bool wb_noise_read2(struct wb_handshake *state, const uint8_t private_key[32], uint8_t *message, size_t length,

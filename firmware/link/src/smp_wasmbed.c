@@ -228,19 +228,27 @@ bool wb_smp_read_start(const uint8_t *record, uint32_t record_bytes, struct wb_s
     return true;
 }
 
-/* {0: index} -> {0: count, 1: instance, 2: digest, 3: state, 4: reason, 6: restarts, 7: key, 8: grants, 9: memory,
+/* {0: index, 1: 1} -> {0: count, 1: instance, 12: application}
+ * {0: index} -> {0: count, 1: instance, 2: digest, 3: state, 4: reason, 6: restarts, 7: key, 8: grants, 9: memory,
  * 10: CPU time in ms, 11: dropped events, 5: message}; the message is last, as long as there is room. */
 static enum wb_rc instances(const struct wb_app *app, struct wb_cbor map, struct wb_cbor_out *out) {
     struct wb_instance_row row;
     uint32_t index = 0;
     wb_cbor_get_u32(map, 0, &index);
     memset(&row, 0, sizeof row);
+    uint32_t detail = 0;
+    wb_cbor_get_u32(map, 1, &detail);
     const bool there = app->instance_row(app->context, index, &row);
-    wb_put_map(out, there ? 12 : 1);
+    wb_put_map(out, !there ? 1 : detail != 0 ? 3 : 12);
     put_pair(out, 0, app->instance_count(app->context));
     if (there) {
         wb_put_uint(out, 1);
         wb_put_text_bytes(out, row.instance.data, row.instance.length);
+    }
+    if (there && detail != 0) {
+        wb_put_uint(out, 12);
+        wb_put_text_bytes(out, row.application.data, row.application.length);
+    } else if (there) {
         wb_put_uint(out, 2);
         wb_put_bytes(out, row.digest, WB_DIGEST_SIZE);
         put_pair(out, 3, row.state);
