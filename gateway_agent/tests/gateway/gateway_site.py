@@ -112,6 +112,8 @@ class Site:
         self.agent: Service | None = None
         self.runtime: Service | None = None
         self._offset = 0
+        # More of the agent's configuration.
+        self.extra: dict[str, Any] = {}
         self._make_objects()
         self.write_config()
 
@@ -144,6 +146,7 @@ class Site:
                 "credentials_file": str(self.registry.credentials_file),
             },
             "lease": {"duration_s": 4, "renew_s": 1},
+            **self.extra,
         }
         self.config.write_text(yaml.safe_dump(document))
         (self.folder / "runtime.yaml").write_text(
