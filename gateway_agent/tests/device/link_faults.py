@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -39,6 +40,14 @@ _TAIL = """
 
 def counting() -> bytes:
     """A module that counts in its log."""
+    from wasmbed.runtime import abi
+
+    if hasattr(abi, "TICK"):
+        return wat(
+            _COUNTING,
+            HEAD='(import "wasmbed:sys" "sleep_hint" (func $hint (param i32)))',
+            TAIL='(func (export "wasmbed_start") (result i32) (i32.const 0)) (func (export "wasmbed_tick") (result i32) (call $hint (i32.const 100)) (call $say) (i32.const 0))',
+        )
     return wat(_COUNTING, HEAD=_HEAD, TAIL=_TAIL)
 
 
@@ -87,10 +96,8 @@ class ThreadedProxy:
     def drop(self) -> None:
         """Lose all connections; new ones are welcome."""
         for item in list(self._sockets):
-            try:
+            with contextlib.suppress(OSError):
                 item.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def silence(self, on: bool) -> None:
         """Keep connections and forward nothing."""
@@ -133,8 +140,6 @@ class ThreadedProxy:
         except OSError:
             pass
         for item in (source, sink):
-            try:
+            with contextlib.suppress(OSError):
                 item.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             self._sockets.discard(item)
