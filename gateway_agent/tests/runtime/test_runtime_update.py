@@ -83,9 +83,9 @@ async def test_a_version_that_fails_at_once_is_taken_back(agent: Agent, what: st
     assert says.replace(" used its 200 ms", "") in event.message or "200 ms" in event.message
     seen = len(agent.events)
     async with asyncio.timeout(20):
-        while (row := (await agent.client.list())[0]).state != "Running":
+        while (row := (await agent.client.list())[0]).state != "Running":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        while not any(_is_count(event) for event in agent.events[seen:]):
+        while not any(_is_count(event) for event in agent.events[seen:]):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert (row.key, row.digest, row.previous) == (request.key(), request.digest, bad.key())
     assert row.state == "Running"

@@ -53,9 +53,9 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
 
 
 async def crash(pid: int, number: signal.Signals) -> None:
-    """Send a signal until the process is gone: wasmtime takes the first SIGSEGV that is no trap to restore the default."""
+    """Send a signal until the process is gone: wasmtime takes a first SIGSEGV that is no trap to reset it."""
     async with asyncio.timeout(20):
-        while lives(pid):  # noqa: ASYNC110 - as above
+        while lives(pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             await asyncio.sleep(0.02)
@@ -142,7 +142,7 @@ async def test_a_worker_that_dies_in_the_trial_of_an_update_is_taken_back(
         "app", application('(data (i32.const 0) "x")'), application="default/a", isolation="dedicated"
     )
     async with asyncio.timeout(20):
-        while (await agent.client.list())[0].key != new.key():
+        while (await agent.client.list())[0].key != new.key():  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.02)
     (pid,) = set(workers(runtime)) - before
     await crash(pid, signal.SIGSEGV)
