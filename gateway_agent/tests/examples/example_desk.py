@@ -104,14 +104,14 @@ class Desk:
         self._lib.desk_error.restype = ctypes.c_char_p
         self._callback = _CALLBACK(self._dispatch)
         self._desk = ctypes.c_void_p(self._lib.desk_new(self._callback))
-        self._functions = list(abi.FUNCTIONS.values())
+        self._functions = [function for function in abi.FUNCTIONS.values() if function.module != abi.WASI]
         self._strings = []
         for function in self._functions:
             signature = "".join(_LETTERS[t] for t in function.type.params) + ":"
             signature += "".join(_LETTERS[t] for t in function.type.results)
             strings = [text.encode() for text in (function.module, function.name, signature)]
             self._strings.append(strings)
-            self._lib.desk_define(self._desk, *strings)
+            assert self._lib.desk_define(self._desk, *strings) == 0
         self._check(self._lib.desk_load(self._desk, wasm, len(wasm), board.flash_bytes), loading=True)
         self.flash_bytes = int(self._lib.desk_flash_bytes(self._desk))
         self.ram_bytes = int(self._lib.desk_ram_needed(self._desk)) + INSTANCE_BYTES

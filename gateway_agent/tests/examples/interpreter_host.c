@@ -55,10 +55,14 @@ void desk_free(struct desk *desk) {
 }
 
 /* The strings must live as long as the desk. */
-void desk_define(struct desk *desk, const char *module, const char *name, const char *signature) {
+int desk_define(struct desk *desk, const char *module, const char *name, const char *signature) {
+    if (desk->count == FUNCTIONS) {
+        return -1;
+    }
     const uint32_t number = desk->count++;
     desk->functions[number] = (struct desk_function){desk, number};
     desk->host[number] = (struct wbi_host_function){module, name, signature, dispatch, &desk->functions[number]};
+    return 0;
 }
 
 int desk_load(struct desk *desk, const uint8_t *module, uint32_t length, uint32_t flash_bytes) {

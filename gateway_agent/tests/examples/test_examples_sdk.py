@@ -275,3 +275,15 @@ def test_every_example_is_complete(build: Callable[[str, str], bytes]) -> None:
             assert (folder / file).is_file(), f"{folder.name} has no {file}"
         for manifest in folder.glob("application-*.yaml"):
             assert build(folder.name, manifest.stem.removeprefix("application-")).startswith(b"\0asm")
+
+
+def test_the_sizes_in_the_readmes_are_the_measured_ones(build: Callable[[str, str], bytes]) -> None:
+    for readme in sorted((ROOT / "examples").glob("*/README.md")):
+        rows = [
+            line.split("|") for line in readme.read_text().splitlines() if line.startswith(("| gateway, mpu", "| mcu"))
+        ]
+        assert rows, f"{readme} has no table of sizes"
+        for _, classes, size, memory, *_ in rows:
+            module = build(readme.parent.name, classes.split(",")[0].strip())
+            assert int(size.replace(",", "")) == pytest.approx(len(module), rel=0.05)
+            assert int(memory.replace(",", "")) == pytest.approx(wasm.read(module).memories[0].minimum_bytes, rel=0.05)

@@ -98,6 +98,8 @@ class Site:
     cache: Path
     name: str
     limits: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Further sections of agent.yaml."""
 
     def __post_init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="wbg-"))
@@ -130,7 +132,8 @@ class Site:
         self.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         self.kubeconfig = self.cluster.user(user, "wasmbed:gateways")
 
-    def write_config(self, *, mirror: str | None = None) -> None:
+    def write_config(self, *, mirror: str | None = None, **sections: Any) -> None:
+        """Write the agent's and the runtime's configuration; `sections` are added to the agent's."""
         self.config = self.folder / "agent.yaml"
         document = {
             "gateway": self.name,
@@ -144,6 +147,8 @@ class Site:
                 "credentials_file": str(self.registry.credentials_file),
             },
             "lease": {"duration_s": 4, "renew_s": 1},
+            **self.settings,
+            **sections,
         }
         self.config.write_text(yaml.safe_dump(document))
         (self.folder / "runtime.yaml").write_text(
