@@ -33,7 +33,7 @@ class LinkSite(Site):
         self.device_ca = Authority(self.folder, "device-ca")
         (self.link_port,) = free_ports(1)
         certificate, key = self.site_ca.issue("gateway", "gateway")
-        self.extra["link"] = {
+        self.settings["link"] = {
             "address": "127.0.0.1",
             "port": self.link_port,
             "certificate": str(certificate),

@@ -13,7 +13,7 @@ from gateway_site import wat
 _COUNTING = """
 (module
   (import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))
-  HEAD
+  (import "wasmbed:sys" "timer_set" (func $timer (param i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
   (global $count (mut i32) (i32.const 0))
   (data (i32.const 0) "COUNT ")
@@ -28,27 +28,15 @@ _COUNTING = """
       (local.set $at (i32.sub (local.get $at) (i32.const 1)))
       (br_if $digits (i32.ge_u (local.get $at) (i32.const 6))))
     (call $log (i32.const 2) (i32.const 0) (i32.const 14)))
-  TAIL)
-"""
-_HEAD = '(import "wasmbed:sys" "timer_set" (func $timer (param i32 i32 i32) (result i32)))'
-_TAIL = """
   (func (export "wasmbed_abi_1"))
   (func (export "wasmbed_init") (result i32) (call $timer (i32.const 0) (i32.const 100) (i32.const 100)))
-  (func (export "wasmbed_event") (param i32 i32 i32) (result i32) (call $say) (i32.const 0))
+  (func (export "wasmbed_event") (param i32 i32 i32) (result i32) (call $say) (i32.const 0)))
 """
 
 
 def counting() -> bytes:
     """A module that counts in its log."""
-    from wasmbed.runtime import abi
-
-    if hasattr(abi, "TICK"):
-        return wat(
-            _COUNTING,
-            HEAD='(import "wasmbed:sys" "sleep_hint" (func $hint (param i32)))',
-            TAIL='(func (export "wasmbed_start") (result i32) (i32.const 0)) (func (export "wasmbed_tick") (result i32) (call $hint (i32.const 100)) (call $say) (i32.const 0))',
-        )
-    return wat(_COUNTING, HEAD=_HEAD, TAIL=_TAIL)
+    return wat(_COUNTING)
 
 
 def padded(size: int) -> bytes:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Entries of the application interface, so that each module below is one but for what it is about.
-ENTRIES = """(func (export "wasmbed_abi_1")) (func (export "wasmbed_init") (result i32) (i32.const 0))
-  (func (export "wasmbed_tick") (result i32) (i32.const 0))"""
+ENTRIES = '(func (export "wasmbed_abi_1")) (func (export "wasmbed_init") (result i32) (i32.const 0))'
 LOG = '(import "wasmbed:sys" "log" (func (param i32 i32 i32))) (memory (export "memory") 1)'
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import cbor2
 
@@ -43,14 +43,6 @@ _OK: Final = 0
 _FINAL: Final = frozenset({-1, -2, -22, -90})
 
 
-class Uplink(Protocol):
-    """What keeps sealed messages on their way to the cloud."""
-
-    async def keep(self, device: str, application: str, message: bytes) -> int:
-        """Keep a message durably, once; returns 0 or a negative code of the host ABI."""
-        ...
-
-
 @dataclass(frozen=True)
 class Services:
     """What all sessions use."""
@@ -62,7 +54,6 @@ class Services:
     hosts: HostCalls
     logs: LogForwarder
     metrics: Metrics
-    uplink: Uplink | None = None
 
 
 @dataclass
@@ -281,9 +272,8 @@ class Session:
         application, message = messages.text(fields, "application", 512), fields.get("data")
         if not isinstance(message, bytes):
             raise MessageError("a sealed entry without data")
-        uplink = self.services.uplink
         while True:
-            status = -19 if uplink is None else await uplink.keep(str(self.identity), application, message)
+            status = await self.services.hosts.keep(str(self.identity), application, message)
             if status == _OK:
                 return
             if status in _FINAL:
