@@ -9,6 +9,7 @@ from wasmbed.gateway.ros2_config import Ros2Config
 from wasmbed.gateway.uplink_config import SecureConfig
 from wasmbed.link.messages import MISSED_HEARTBEATS
 from wasmbed.oci import RegistryConfig
+from wasmbed.sensors import SensorConfig
 from wasmbed.service import HttpConfig
 
 MIB = 1024 * 1024
@@ -99,3 +100,4 @@ class AgentConfig:
     mavlink: FlightConfig | None = None
     ros2: Ros2Config | None = None
     secure: SecureConfig | None = None
+    sensors: tuple[SensorConfig, ...] = ()

@@ -18,6 +18,7 @@ from wasmbed.gateway.sealing_key import KeyFileError
 from wasmbed.gateway.secure import SecureBackend
 from wasmbed.hostcalls import Dispatcher, Ended, HostCallMetrics, PeerGoneError, RefusedError, Status
 from wasmbed.runtime import HostRequest, ProtocolError, RequestRefused, RuntimeGone, StateEvent
+from wasmbed.sensors import SensorBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from wasmbed.gateway.model import Wanted
     from wasmbed.hostcalls import Backend, HostInstance
     from wasmbed.runtime import Delivery, InstanceStatus, Provision, Secret, StartRequest
+    from wasmbed.sensors import VehicleSource
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class HostCalls:
         self.dispatcher = Dispatcher(metrics=HostCallMetrics(registry))
         self._specs: dict[str, HostInstance] = {}
         self.secure: SecureBackend | None = None
+        self.vehicle_sensors: VehicleSource | None = None
+        """The autopilots' sensors, set before `run`."""
         self.ready = asyncio.Event()
 
     def register(self, backend: Backend, figures: Collector | None = None) -> None:
@@ -96,6 +100,9 @@ class HostCalls:
                 self.register(ros2, ros2)
             except Ros2Error as error:
                 _log.error("no ROS 2: correct the section ros2 of the configuration error=%s", error)
+        if config.sensors:
+            sensors = await stack.enter_async_context(SensorBackend.running(config.sensors, self.vehicle_sensors))
+            self.register(sensors, sensors)
         if config.secure is not None:
             try:
                 self.secure = await stack.enter_async_context(

@@ -122,7 +122,7 @@ def placement_instances(placement: Placement) -> dict[str, Wanted]:
     for device in placement.devices:
         name = instance_id(placement, device)
         request = _request(name, placement, device)
-        host = host_instance(placement, request)
+        host = host_instance(placement, device, request)
         instances[name] = Wanted(placement.image, request, request.key(), host, placement.allow_in_flight)
     return instances
 
