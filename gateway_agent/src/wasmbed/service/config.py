@@ -38,7 +38,9 @@ class _Loader(yaml.SafeLoader):
 def load_config(path: Path, cls: type[T], *, parts: Path | None = None) -> T:
     """Read `path` (YAML, at most 64 KiB) into the dataclass `cls`, nested dataclasses included.
 
-    The files `*.yaml` of the folder `parts`, if there is one, add fields, each of which may be in one file only. A field without a default is required. Raises ConfigError for a file that cannot be read, an unknown or missing
+    The files `*.yaml` of the folder `parts`, if there is one, add fields, each of which may be in one file only.
+
+    A field without a default is required. Raises ConfigError for a file that cannot be read, an unknown or missing
     field and a value of another type; a ValueError of a dataclass' `__post_init__` becomes one too.
     """
     value = _read(path)
