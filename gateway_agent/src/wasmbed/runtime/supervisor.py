@@ -237,11 +237,8 @@ class Supervisor:
         if self._on_taken_over is not None:
             self._on_taken_over(self)
         old.retire()
-        self._worked()
-        self._serve_until_fault()
-
-    def _serve_until_fault(self) -> None:
         try:
+            self._worked()
             self._serve()
         except Fault as fault:
             self._pause(self._fail(fault))
