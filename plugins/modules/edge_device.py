@@ -114,7 +114,7 @@ options:
             description: Its public key, 32 bytes in base64. Cannot be changed once it is set.
             type: str
           suspend:
-            description: The kill switch. While it is true, nothing runs on the device and no application owns its autopilot.
+            description: The kill switch. While it is true, no application runs on the device or flies its vehicle.
             type: bool
           px4:
             description: Its autopilot.

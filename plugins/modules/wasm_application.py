@@ -290,12 +290,13 @@ def spec_options() -> dict:
     def groups(**options: dict) -> dict:
         return {"type": "list", "elements": "dict", "options": options}
 
+    strings = {"type": "list", "elements": "str"}
     expression = groups(
         key={"type": "str", "required": True, "no_log": False},
         operator={"type": "str", "choices": ["In", "NotIn", "Exists", "DoesNotExist"], "required": True},
-        values={"type": "list", "elements": "str"},
+        values=strings,
     )
-    rights = {"type": "list", "elements": "str", "choices": ["command", "offboard", "mission", "parameters", "dangerous"]}
+    rights = {**strings, "choices": ["command", "offboard", "mission", "parameters", "dangerous"]}
     return group(
         wasmImage=required,
         targetDevices={
