@@ -30,7 +30,7 @@ ID_BYTES: Final = 64
 HEARTBEAT_S: Final = 30.0
 MISSED_HEARTBEATS: Final = 3
 # As long as no session comes about: an invitation so often, and after an unanswered handshake.
-INVITE_S: Final = 5.0
+INVITE_S: Final = 2.5
 # Invitations that others on the line can make us send are this far apart.
 INVITE_APART_S: Final = 0.5
 _EPOCH_STEPS: Final = 4
@@ -181,6 +181,7 @@ class SecureLink:
         self._nonce = os.urandom(NONCE_BYTES)
         self._heard = now
         self._invited = now - INVITE_S
+        self._renewing = False
         self._strangers: set[bytes] = set()
         self._out = bytearray()
 
@@ -209,10 +210,10 @@ class SecureLink:
             raise noise.NoiseError("there is no session")
         self._send(FrameType.DATA, self._session.seal(message))
 
-    def renew(self) -> None:
-        """Ask for a new handshake; the session before goes on until it is confirmed."""
-        self._nonce = os.urandom(NONCE_BYTES)
-        self._send(FrameType.INVITE, bytes([VERSION]) + self._nonce)
+    def renew(self, now: float) -> None:
+        """Ask for a new handshake until there is one; the session before goes on until the new one is confirmed."""
+        self._renewing = True
+        self._invite(now, 0)
 
     def drop(self, reason: str) -> list[SecureEvent]:
         """Give the session up."""
@@ -227,6 +228,8 @@ class SecureLink:
         """Do what is due."""
         if self._session is not None:
             if now - self._heard < self.lost_after_s:
+                if self._renewing:
+                    self._invite(now, INVITE_S)
                 return []
             events = self.drop(f"the device was silent for {now - self._heard:.0f} s")
             self._invite(now, 0)
@@ -236,7 +239,8 @@ class SecureLink:
 
     def due(self, now: float) -> float:
         """Return the seconds until poll has something to do without input."""
-        then = self._heard + self.lost_after_s if self._session is not None else self._invited + INVITE_S
+        invite, lost = self._invited + INVITE_S, self._heard + self.lost_after_s
+        then = invite if self._session is None else min(invite, lost) if self._renewing else lost
         return max(0.0, then - now)
 
     def feed(self, data: bytes, now: float) -> Iterator[SecureEvent]:
@@ -298,6 +302,7 @@ class SecureLink:
                 self._session, self._pending = self._pending, None
                 # Its nonce is used up: a recorded message 1 is worth nothing from now on.
                 self._nonce, self._answered = os.urandom(NONCE_BYTES), (b"", b"")
+                self._renewing = False
                 self.counters.handshakes += 1
                 self._heard = now
                 self.counters.frames_in += 1
