@@ -29,6 +29,10 @@ bundle: $(TOOLS)  ## Make build/bundle: all that a site installs, with checksums
 bundle-verify: $(TOOLS)  ## Check every file of the bundle against its manifest
 	@ansible-playbook playbooks/bundle.yml --tags verify
 
+.PHONY: examples
+examples: $(TOOLS)  ## Build the example applications into build/examples and check them as a gateway would
+	@scripts/build-examples build/examples --check
+
 .PHONY: demo
 demo: $(TOOLS)  ## Bring up a whole site on this machine and deploy the examples
 	@scripts/demo

@@ -1,10 +1,14 @@
 /* Says hello for its device, then counts the seconds. */
 #include "wasmbed_text.h"
 
-static struct wb_text line;
-static uint32_t ticks;
+WB_APPLICATION;
 
-WB_EXPORT("wasmbed_start") int wasmbed_start(void) {
+#define SECOND_MS 1000
+
+static struct wb_text line;
+static uint32_t seconds;
+
+WB_INIT {
     wb_text_clear(&line);
     wb_text_add(&line, "hello from ");
     int32_t written = wb_text_add_device(&line);
@@ -12,16 +16,17 @@ WB_EXPORT("wasmbed_start") int wasmbed_start(void) {
         return written;
     }
     wb_text_log(WB_INFO, &line);
-    return 0;
+    return wb_timer_set(0, SECOND_MS, SECOND_MS);
 }
 
-WB_EXPORT("wasmbed_tick") int wasmbed_tick(void) {
-    ticks++;
-    if (ticks % 10 == 0) {
+WB_EVENT {
+    (void)source;
+    (void)length;
+    if (type == WB_TIMER && ++seconds % 10 == 0) {
         wb_text_clear(&line);
         wb_text_add(&line, "up for ");
-        wb_text_add_number(&line, ticks);
-        wb_text_add(&line, " ticks");
+        wb_text_add_number(&line, seconds);
+        wb_text_add(&line, " s");
         wb_text_log(WB_INFO, &line);
     }
     return 0;

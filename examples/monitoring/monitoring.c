@@ -3,34 +3,20 @@
  */
 #include "wasmbed_text.h"
 
-#define REPORT_EVERY_TICKS 10
-/* More than the queue of a topic holds, so that a tick empties it. */
-#define RECEIVE_MAX 64
+WB_APPLICATION;
+
+enum timers { SEND, REPORT };
+#define SEND_MS 1000
+#define REPORT_MS 10000
 
 static const char topic[] = "presence";
 static struct wb_text line;
 static char device[WB_TEXT_MAX];
-static char message[WB_MESSAGE_MAX];
 static int32_t device_length;
 static int64_t started_ns;
-static uint32_t ticks;
 static uint64_t sent;
 static uint64_t received;
 static uint64_t lost;
-
-static int32_t receive_all(void) {
-    for (int32_t i = 0; i < RECEIVE_MAX; i++) {
-        int32_t length = wb_recv(topic, (int32_t)sizeof topic - 1, message, WB_MESSAGE_MAX);
-        if (length == WB_EAGAIN) {
-            return 0;
-        }
-        if (length < 0) {
-            return length;
-        }
-        received++;
-    }
-    return 0;
-}
 
 static void report(void) {
     wb_text_clear(&line);
@@ -45,7 +31,7 @@ static void report(void) {
     wb_text_log(WB_INFO, &line);
 }
 
-WB_EXPORT("wasmbed_start") int wasmbed_start(void) {
+WB_INIT {
     started_ns = wb_clock_monotonic_ns();
     device_length = wb_device_name(device, (int32_t)sizeof device);
     if (device_length < 0) {
@@ -55,23 +41,27 @@ WB_EXPORT("wasmbed_start") int wasmbed_start(void) {
     wb_text_add(&line, "monitoring ");
     wb_text_add_device(&line);
     wb_text_log(WB_INFO, &line);
-    /* The first receive subscribes. */
-    return receive_all();
+    int32_t handle = wb_subscribe(topic);
+    if (handle < 0) {
+        return handle;
+    }
+    int32_t result = wb_timer_set(SEND, SEND_MS, SEND_MS);
+    return result == 0 ? wb_timer_set(REPORT, REPORT_MS, REPORT_MS) : result;
 }
 
-WB_EXPORT("wasmbed_tick") int wasmbed_tick(void) {
-    ticks++;
-    int32_t readers = wb_send_bytes(topic, (int32_t)sizeof topic - 1, device, device_length);
-    if (readers >= 0) {
-        sent += (uint64_t)readers;
-    } else if (readers == WB_EAGAIN) {
-        lost++;
-    } else {
-        return readers;
-    }
-    int32_t result = receive_all();
-    if (result == 0 && ticks % REPORT_EVERY_TICKS == 0) {
+WB_EVENT {
+    (void)length;
+    lost += (uint64_t)wb_dropped();
+    if (type == WB_MESSAGE) {
+        received++;
+    } else if (type == WB_TIMER && source == REPORT) {
         report();
+    } else if (type == WB_TIMER && source == SEND) {
+        int32_t readers = wb_send(topic, device, device_length);
+        if (readers < 0) {
+            return readers;
+        }
+        sent += (uint64_t)readers;
     }
-    return result;
+    return 0;
 }

@@ -122,9 +122,6 @@ WB_IMPORT("wasmbed:sys", "state_put") int32_t wb_state_put(const void *state, in
 /* In wasmbed_init: the state the version before put; its length, WB_ENOTFOUND without one, WB_ETOOBIG. */
 WB_IMPORT("wasmbed:sys", "state_get") int32_t wb_state_get(void *buffer, int32_t capacity);
 
-WB_IMPORT("wasmbed:sys", "recv")
-int32_t wb_recv(const char *topic, int32_t topic_length, void *buffer, int32_t capacity);
-
 static inline int32_t wb_strlen(const char *text) {
     int32_t length = 0;
     while (text[length] != '\0') {

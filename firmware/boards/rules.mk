@@ -2,14 +2,17 @@
 # start of the board's flash). Programs are listed in BOARD_PROGRAMS, with PROGRAM_<name> naming their sources and
 # PROGRAM_FLAGS_<name> their flags. `.part.elf` is the same for the chip itself: built, not tried.
 BOARDS := stm32 hifive1
-BOARD_PROGRAMS := exerciser
+BOARD_PROGRAMS := exerciser app
+PROGRAM_app := $(wildcard app/*.c link/src/*.c)
+PROGRAM_FLAGS_app := -Iapp -Iwasm/include $(LINK_INCLUDES)
+PROGRAM_LIBS_app := libwbi.a libbearssl.a
 PROGRAM_exerciser := tests/board/exerciser.c
 PROGRAM_FLAGS_exerciser := -DFLASH_FAULTS
 
-BOARD_CFLAGS := $(CFLAGS) -Os -Wstack-usage=512 -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Iinclude -Idrivers -Ilink/include
+BOARD_CFLAGS := $(CFLAGS) -Os -Wstack-usage=640 -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Iinclude -Idrivers -Ilink/include
 BOARD_KIND_stm32 := m4
 BOARD_KIND_hifive1 := rv32
-BOARD_FLAGS_stm32 := $(M4_FLAGS) -DBOARD_STM32
+BOARD_FLAGS_stm32 := $(M4_FLAGS) -DBOARD_STM32 -DWB_LINK_RX_BYTES=1024u -DWB_LINK_TX_BYTES=512u
 BOARD_FLAGS_hifive1 := $(RV32_FLAGS) -DBOARD_HIFIVE1
 BOARD_LINK_stm32 := --specs=nano.specs
 BOARD_LINK_hifive1 :=
@@ -31,7 +34,7 @@ $(BUILD)/$(1)/$(2).elf: $(BOARD_SOURCES_$(1)) $(BOARD_QEMU_$(1)) $(PROGRAM_$(2))
 	  $(BOARD_LINK_$(1)) -o $$@
 $(BUILD)/$(1)/$(2).part.elf: $(BOARD_SOURCES_$(1)) boards/$(1)/flash_part.c $(PROGRAM_$(2)) $(PROGRAM_LIBS_$(2):%=$(BUILD)/$(BOARD_KIND_$(1))/%) $$(BOARD_HEADERS)
 	@mkdir -p $$(@D)
-	@$$(CC_$(BOARD_KIND_$(1))) $(BOARD_CFLAGS) $(BOARD_FLAGS_$(1)) -DBOARD_PART -Iboards/$(1) $(BOARD_SOURCES_$(1)) boards/$(1)/flash_part.c \
+	@$$(CC_$(BOARD_KIND_$(1))) $(BOARD_CFLAGS) $(BOARD_FLAGS_$(1)) $(filter-out -DFLASH_FAULTS,$(PROGRAM_FLAGS_$(2))) -DBOARD_PART -Iboards/$(1) $(BOARD_SOURCES_$(1)) boards/$(1)/flash_part.c \
 	  $(PROGRAM_$(2)) $(PROGRAM_LIBS_$(2):%=$(BUILD)/$(BOARD_KIND_$(1))/%) -nostartfiles -T boards/$(1)/link.ld -Wl,--gc-sections $(BOARD_LINK_$(1)) -o $$@
 $(BUILD)/$(1)/$(2).flash: $(BUILD)/$(1)/$(2).bin $(BUILD)/$(1)/boot.bin tools/template.py
 	@$(PYTHON) tools/template.py $(BUILD)/$(1)/boot.bin $$< $$@

@@ -27,11 +27,9 @@
 #define FLASH_SLOT1 0x60000u
 #define FLASH_SLOT_BYTES 0x40000u
 #define FLASH_IMAGE_HEADER 0x200u
-/* Two modules, so that an update leaves the old one until the new one is whole. */
+/* Modules, one more than instances run at most, so that an update leaves the old one until the new one is whole. */
 #define FLASH_MODULE0 0xa0000u
-#define FLASH_MODULE1 0xc0000u
 #define FLASH_MODULE_BYTES 0x20000u
-/* Not used. On the STM32 one sector of 128 KiB. */
-#define FLASH_SPARE 0xe0000u
+#define FLASH_MODULES 3u
 
 #endif

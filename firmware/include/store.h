@@ -20,6 +20,8 @@ enum store_type {
     STORE_START_0 = 5,  /* start requests of the instances that shall run */
     STORE_START_1 = 6,
     STORE_BOOT = 7,     /* the loader's */
+    STORE_STATE_0 = 8,  /* what an application handed over to its next version */
+    STORE_STATE_1 = 9,
     STORE_TYPES
 };
 

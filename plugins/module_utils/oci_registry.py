@@ -40,6 +40,7 @@ REFERENCE = re.compile(
     r"/(?P<repository>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+SIGNATURE_TAG = re.compile(r"sha256-[0-9a-f]{64}\.sig")
 
 # Pairs with the documentation fragment wasmbed.edge.registry.
 REGISTRY_ARGUMENTS = {
@@ -85,11 +86,13 @@ def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _json(value: dict) -> bytes:
+def encode_json(value: dict) -> bytes:
+    """Return JSON that is the same for the same value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _descriptor(media_type: str, data: bytes) -> dict:
+def descriptor(media_type: str, data: bytes) -> dict:
+    """Return the descriptor of a blob (OCI image specification, "Content Descriptors")."""
     return {"mediaType": media_type, "digest": sha256(data), "size": len(data)}
 
 
@@ -105,16 +108,18 @@ class Artifact:
     def of(cls, module: bytes, annotations: dict[str, str]) -> Artifact:
         """Make the artifact of a core module. The same arguments give the same bytes."""
         # The layout knows wasip1 and wasip2 alone; the first stands for every core module.
-        config = _json({"architecture": "wasm", "created": CREATED, "layerDigests": [sha256(module)], "os": "wasip1"})
+        config = encode_json(
+            {"architecture": "wasm", "created": CREATED, "layerDigests": [sha256(module)], "os": "wasip1"}
+        )
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
-            "config": _descriptor(CONFIG_TYPE, config),
-            "layers": [_descriptor(LAYER_TYPE, module)],
+            "config": descriptor(CONFIG_TYPE, config),
+            "layers": [descriptor(LAYER_TYPE, module)],
         }
         if annotations:
             manifest["annotations"] = annotations
-        return cls(module, config, _json(manifest))
+        return cls(module, config, encode_json(manifest))
 
     @property
     def digest(self) -> str:
@@ -180,32 +185,34 @@ class Registry:
         return self._read(self._container.get_blob_url(digest), f"read {digest}", {})
 
     def tags(self) -> list[str]:
-        """Return the tags of the repository, sorted; the first thousand when there are more."""
+        """Return the tags of the repository but for those of signatures, sorted, of the first thousand."""
         data = self._read(self._container.tags_url(MAX_TAGS), "list tags", {})
-        return sorted(json.loads(data).get("tags") or []) if data is not None else []
+        tags = (json.loads(data).get("tags") or []) if data is not None else []
+        return sorted(tag for tag in tags if not SIGNATURE_TAG.fullmatch(tag))
 
     def push(self, artifact: Artifact, tag: str) -> None:
+        """Send an artifact and make the tag refer to it."""
+        blobs = ((LAYER_TYPE, artifact.layer), (CONFIG_TYPE, artifact.config))
+        self.push_manifest(artifact.manifest, blobs, tag)
+
+    def push_manifest(self, manifest: bytes, blobs: tuple[tuple[str, bytes], ...], tag: str) -> None:
         """Send what the registry does not have, the manifest last."""
-        for media_type, data in ((LAYER_TYPE, artifact.layer), (CONFIG_TYPE, artifact.config)):
-            descriptor = _descriptor(media_type, data)
+        for media_type, data in blobs:
             path = os.path.join(self._folder, "blob")
             with open(path, "wb") as stream:
                 stream.write(data)
             with self._errors("push"):
-                response = self._client.upload_blob(path, self._container, descriptor)
+                response = self._client.upload_blob(path, self._container, descriptor(media_type, data))
             self._check(response, "push", (200, 201, 202))
             os.unlink(path)
         url = f"https://{self._container.manifest_url(tag)}"
         with self._errors("push"):
-            response = self._client.do_request(
-                url, "PUT", data=artifact.manifest, headers={"Content-Type": MANIFEST_TYPE}
-            )
+            response = self._client.do_request(url, "PUT", data=manifest, headers={"Content-Type": MANIFEST_TYPE})
         self._check(response, "push", (200, 201, 202))
-        stored = response.headers.get("Docker-Content-Digest", artifact.digest)
-        if stored != artifact.digest:
-            raise RegistryError(
-                f"{self.address} stored the digest {stored}, not {artifact.digest}; it rewrites manifests"
-            )
+        digest = sha256(manifest)
+        stored = response.headers.get("Docker-Content-Digest", digest)
+        if stored != digest:
+            raise RegistryError(f"{self.address} stored the digest {stored}, not {digest}; it rewrites manifests")
 
     def delete(self, tag: str, digest: str) -> None:
         """Delete a tag. A registry that only deletes by digest is asked so when no other tag has the digest."""
@@ -222,6 +229,10 @@ class Registry:
             raise RegistryError(
                 f"{self.address} does not delete: {refused}; allow it there (docker-registry: storage.delete.enabled)"
             )
+
+    def is_tagged(self, digest: str) -> bool:
+        """Tell whether a tag refers to a digest."""
+        return any(self._digest(tag) == digest for tag in self.tags())
 
     def _digest(self, tag: str) -> str:
         data = self.manifest(tag)

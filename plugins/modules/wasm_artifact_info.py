@@ -13,7 +13,8 @@ version_added: 0.1.0
 author:
   - Wasmbed contributors (@wasmbed)
 description:
-  - Returns digest, config and layers of an artifact and the tags of its repository. The module itself is not fetched.
+  - Returns digest, config, layers and signatures of an artifact and the tags of its repository. The module itself is
+    not fetched.
 extends_documentation_fragment:
   - wasmbed.edge.registry
   - wasmbed.edge.attributes
@@ -22,6 +23,11 @@ extends_documentation_fragment:
 options:
   ref:
     description: Reference of an artifact, C(host/repository:tag) or C(host/repository@digest), or of a repository.
+  signature_keys:
+    description: Public keys, ECDSA P-256 in PEM, each a path where the module runs or the text itself.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: wasmbed.edge.wasm_artifact
 """
@@ -32,6 +38,12 @@ EXAMPLES = r"""
     ref: registry.wasmbed.io/examples/hello:v1.0.0
     mirrors:
       registry.wasmbed.io: registry.wasmbed.local:5000
+  register: hello
+
+- name: Ask whether it is signed by a key
+  wasmbed.edge.wasm_artifact_info:
+    ref: registry.wasmbed.io/examples/hello:v1.0.0
+    signature_keys: [/etc/wasmbed/publisher.pub]
   register: hello
 
 - name: Say whether it is a Wasm artifact
@@ -76,8 +88,21 @@ annotations:
   returned: when it exists, for a tag or digest
   type: dict
   sample: {}
+signed:
+  description:
+    - Whether it has a signature by one of O(signature_keys).
+    - Without keys, whether it has a signature at all, by whomever.
+  returned: when it exists, for a tag or digest
+  type: bool
+  sample: true
+signed_by:
+  description: Names of those of O(signature_keys) that it has a signature by, as gateways log them.
+  returned: when it exists, for a tag or digest
+  type: list
+  elements: str
+  sample: [4f1c0b3f0e6a9d2c]
 tags:
-  description: Tags of the repository, at most a thousand.
+  description: Tags of the repository but for those of signatures, at most a thousand.
   returned: success
   type: list
   elements: str
@@ -87,11 +112,35 @@ tags:
 import json
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.wasmbed.edge.plugins.module_utils import oci_registry
+from ansible_collections.wasmbed.edge.plugins.module_utils import oci_registry, oci_signature
 from ansible_collections.wasmbed.edge.plugins.module_utils.oci_registry import Reference, Registry, RegistryError
 
 
-def describe(reference: Reference, registry: Registry, name: str) -> dict:
+def read_keys(texts: list[str]) -> list:
+    """Return the public keys. Raises SignatureError naming the one that is none."""
+    keys = []
+    for text in texts:
+        try:
+            if "BEGIN PUBLIC KEY" not in text:
+                with open(text, "rb") as stream:
+                    keys.append(oci_signature.load_public_key(stream.read(oci_signature.MAX_KEY_BYTES)))
+            else:
+                keys.append(oci_signature.load_public_key(text.encode()))
+        except (OSError, oci_signature.SignatureError) as error:
+            raise oci_signature.SignatureError(
+                f"signature_keys {text.strip().splitlines()[0][:200]}: {error}"
+            ) from error
+    return keys
+
+
+def describe_signatures(registry: Registry, digest: str, keys: list) -> dict:
+    """Return by whom a digest is signed."""
+    signatures = oci_signature.Signatures(registry, digest)
+    signed_by = [oci_signature.key_name(key) for key in keys if signatures.by(key)]
+    return {"signed": bool(signed_by if keys else signatures.all), "signed_by": signed_by}
+
+
+def describe(reference: Reference, registry: Registry, name: str, keys: list) -> dict:
     """Return what is known of a tag or digest."""
     data = registry.manifest(name)
     if data is None:
@@ -108,6 +157,7 @@ def describe(reference: Reference, registry: Registry, name: str) -> dict:
         "pinned_ref": reference.pinned(digest),
         "layers": layers,
         "annotations": manifest.get("annotations", {}),
+        **describe_signatures(registry, digest, keys),
     }
     if result["is_wasm"]:
         blob = registry.blob(config["digest"])
@@ -119,21 +169,33 @@ def describe(reference: Reference, registry: Registry, name: str) -> dict:
     return result
 
 
+def argument_spec() -> dict:
+    return {
+        **oci_registry.REGISTRY_ARGUMENTS,
+        "signature_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=oci_registry.REGISTRY_ARGUMENTS,
+        argument_spec=argument_spec(),
         required_by={"password": ("username",)},
         supports_check_mode=True,
     )
     if oci_registry.ORAS_ERROR is not None:
         module.fail_json(msg=missing_required_lib(oci_registry.ORAS_REQUIREMENT), exception=oci_registry.ORAS_ERROR)
+    if module.params["signature_keys"] and oci_signature.CRYPTOGRAPHY_ERROR is not None:
+        module.fail_json(
+            msg=missing_required_lib(oci_signature.CRYPTOGRAPHY_REQUIREMENT), exception=oci_signature.CRYPTOGRAPHY_ERROR
+        )
     try:
+        keys = read_keys(module.params["signature_keys"])
         reference = Reference.parse(module.params["ref"])
         registry = Registry(reference, module.params, module.tmpdir)
         tags = registry.tags()
         name = reference.digest or reference.tag
-        result = describe(reference, registry, name) if name else {"exists": bool(tags)}
-    except (RegistryError, ValueError) as error:
+        result = describe(reference, registry, name, keys) if name else {"exists": bool(tags)}
+    except (RegistryError, oci_signature.SignatureError, ValueError) as error:
         module.fail_json(msg=f"artifact {module.params['ref']}: {error}")
     module.exit_json(changed=False, tags=tags, **result)
 

@@ -7,8 +7,12 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from wasmbed.oci import Reference
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from wasmbed.oci import PublicKey, Reference, Verified, verify
 from wasmbed.oci import Registry as GatewayRegistry
+
+from tests.support.signing import make_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +33,8 @@ def task(ref: str, check: bool = False, **options: Any) -> dict[str, Any]:
     return {"wasmbed.edge.wasm_artifact": {"ref": ref, **options}, "check_mode": check}
 
 
-def info(ref: str) -> dict[str, Any]:
-    return {"wasmbed.edge.wasm_artifact_info": {"ref": ref}}
+def info(ref: str, **options: Any) -> dict[str, Any]:
+    return {"wasmbed.edge.wasm_artifact_info": {"ref": ref, **options}}
 
 
 @pytest.fixture
@@ -151,3 +155,108 @@ def test_absent_deletes_the_tag_but_no_other(registry_play: Play, repository: st
     assert again["changed"] is False
     assert left["tags"] == ["two"]
     assert nothing["exists"] is False
+
+
+def test_a_signed_artifact_is_verified_by_a_gateway(
+    registry_play: Play, registry: Registry, repository: str, wasm: Path, tmp_path: Path
+) -> None:
+    ref, first, second = f"{repository}:v1", make_key(tmp_path, "first"), make_key(tmp_path, "second")
+    signed = {"src": str(wasm), "signing_key": str(first.private_file)}
+    plain, unsigned, check, real, again, other, found = registry_play.run(
+        task(ref, src=str(wasm)),
+        info(ref),
+        task(ref, check=True, **signed),
+        task(ref, **signed),
+        task(ref, **signed),
+        task(ref, src=str(wasm), signing_key=str(second.private_file)),
+        info(ref, signature_keys=[str(first.public_file), second.public_file.read_text()]),
+    )
+    assert "signed" not in plain
+    assert (unsigned["signed"], unsigned["signed_by"]) == (False, [])
+    assert check["changed"] is real["changed"] is other["changed"] is True
+    assert check["diff"] == real["diff"]
+    assert (real["diff"]["before"]["signed"], real["diff"]["after"]["signed"]) == (False, True)
+    assert again["changed"] is False
+    assert plain["digest"] == real["digest"] == other["digest"]
+    assert (real["signed_by"], other["signed_by"]) == (first.name, second.name)
+    assert (found["signed"], found["signed_by"]) == (True, [first.name, second.name])
+    assert found["tags"] == ["v1"]
+    gateway = GatewayRegistry({"registry.wasmbed.io": registry.address}, registry.ca_file, registry.credentials_file)
+    signatures = asyncio.run(gateway.signatures(Reference.parse(real["pinned_ref"])))
+    assert len(signatures) == 2
+    for key in (first, second):
+        verified = verify(real["digest"], signatures, [*PublicKey.all_from_pem(key.public_file.read_bytes())])
+        assert isinstance(verified, Verified)
+        assert verified.key == key.name
+
+
+def test_a_first_publication_is_signed_and_the_last_tag_takes_the_signatures_along(
+    registry_play: Play, registry: Registry, repository: str, wasm: Path, tmp_path: Path
+) -> None:
+    key = make_key(tmp_path, "publisher")
+    options = {"src": str(wasm), "signing_key": str(key.private_file)}
+    check, one, two, kept, left, gone, nothing = registry_play.run(
+        task(f"{repository}:one", check=True, **options),
+        task(f"{repository}:one", **options),
+        task(f"{repository}:two", **options),
+        task(f"{repository}:two", content=base64.b64encode(module_bytes("new")).decode()),
+        info(f"{repository}:one", signature_keys=[str(key.public_file)]),
+        task(f"{repository}:one", state="absent"),
+        info(f"{repository}:sha256-{'0' * 64}.sig"),
+    )
+    assert check["diff"] == one["diff"]
+    assert one["diff"] == {
+        **one["diff"],
+        "before": {"signed": False},
+        "after": {"digest": one["digest"], "signed": True},
+    }
+    # The signatures are of the digest, so the second tag only had to be made.
+    assert two["changed"] is kept["changed"] is gone["changed"] is True
+    assert left["signed"] is True
+    assert nothing["exists"] is False
+    gateway = GatewayRegistry({"registry.wasmbed.io": registry.address}, registry.ca_file, registry.credentials_file)
+    assert asyncio.run(gateway.signatures(Reference.parse(one["pinned_ref"]))) == []
+
+
+def test_a_key_that_cannot_sign_is_refused_before_the_registry_is_asked(play: Play, tmp_path: Path, wasm: Path) -> None:
+    key = make_key(tmp_path, "good")
+    encrypted = tmp_path / "encrypted.key"
+    encrypted.write_bytes(
+        key.private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"correct horse"),
+        )
+    )
+    rsa_key = tmp_path / "rsa.key"
+    rsa_key.write_bytes(
+        rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    cosign = tmp_path / "cosign.key"
+    cosign.write_text(
+        "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\neyJr\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n"
+    )
+
+    def signing(path: Path, **options: Any) -> dict[str, Any]:
+        return task("registry.invalid:5000/hello:v1", src=str(wasm), signing_key=str(path), **options)
+
+    missing, public, locked, wrong, other, own, reached = play.run(
+        signing(tmp_path / "none.key"),
+        signing(key.public_file),
+        signing(encrypted),
+        signing(encrypted, signing_key_passphrase="incorrect donkey"),
+        signing(rsa_key),
+        signing(cosign),
+        signing(encrypted, signing_key_passphrase="correct horse"),
+    )
+    assert "none.key: [Errno 2]" in missing["msg"]
+    assert "it cannot be read; give an ECDSA P-256 private key" in public["msg"]
+    assert "it is encrypted; give" in locked["msg"]
+    assert "cannot be read with this passphrase" in wrong["msg"]
+    assert "a key of another kind" in other["msg"]
+    assert "cosign's own format, which is not read here" in own["msg"]
+    assert "registry.invalid:5000: cannot contact" in reached["msg"]
+    assert "donkey" not in play.output
+    assert "correct horse" not in play.output

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SYS_LOG = '(import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))'
+MARKER = '(func (export "wasmbed_abi_1"))'
 
 
 def wat(text: str) -> bytes:
@@ -23,26 +24,27 @@ def wat(text: str) -> bytes:
 def counting(name: str) -> bytes:
     """A module that logs "<name> started", then "<name> tick" every second."""
     start, tick = f"{name} started", f"{name} tick"
-
-    def logs(export: str, address: int, text: str) -> str:
-        call = f"(call $log (i32.const 2) (i32.const {address}) (i32.const {len(text)}))"
-        return f'(data (i32.const {address}) "{text}") (func (export "{export}") (result i32) {call} (i32.const 0))'
-
-    functions = logs("wasmbed_start", 0, start) + logs("wasmbed_tick", 256, tick)
-    return wat(f'(module {SYS_LOG} (memory (export "memory") 1) {functions})')
+    return wat(f"""(module {SYS_LOG}
+      (import "wasmbed:sys" "timer_set" (func $timer (param i32 i32 i32) (result i32)))
+      (memory (export "memory") 1) (data (i32.const 0) "{start}") (data (i32.const 256) "{tick}") {MARKER}
+      (func (export "wasmbed_init") (result i32)
+        (call $log (i32.const 2) (i32.const 0) (i32.const {len(start)}))
+        (call $timer (i32.const 0) (i32.const 1000) (i32.const 1000)))
+      (func (export "wasmbed_event") (param i32 i32 i32) (result i32)
+        (call $log (i32.const 2) (i32.const 256) (i32.const {len(tick)})) (i32.const 0)))""")
 
 
 NOT_WASM = b"#!/bin/sh\necho this is no WebAssembly module\n" * 8
-UNKNOWN_IMPORT = wat("""(module (import "wasmbed:warp" "engage" (func)) (memory (export "memory") 1)
-  (func (export "wasmbed_start") (result i32) (i32.const 0)))""")
-NEVER_RETURNS = wat("""(module (memory (export "memory") 1)
-  (func (export "wasmbed_start") (result i32) (loop $again (br $again)) (i32.const 0)))""")
-ALLOCATES = wat("""(module (memory (export "memory") 1)
-  (func (export "wasmbed_start") (result i32)
+UNKNOWN_IMPORT = wat(f"""(module (import "wasmbed:warp" "engage" (func)) {MARKER} (memory (export "memory") 1)
+  (func (export "wasmbed_init") (result i32) (i32.const 0)))""")
+NEVER_RETURNS = wat(f"""(module {MARKER} (memory (export "memory") 1)
+  (func (export "wasmbed_init") (result i32) (loop $again (br $again)) (i32.const 0)))""")
+ALLOCATES = wat(f"""(module {MARKER} (memory (export "memory") 1)
+  (func (export "wasmbed_init") (result i32)
     (loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable))""")
-RECURSES = wat("""(module (memory (export "memory") 1)
+RECURSES = wat(f"""(module {MARKER} (memory (export "memory") 1)
   (func $deeper (param i32) (result i32) (i32.add (i32.const 1) (call $deeper (i32.add (local.get 0) (i32.const 1)))))
-  (func (export "wasmbed_start") (result i32) (call $deeper (i32.const 0))))""")
+  (func (export "wasmbed_init") (result i32) (call $deeper (i32.const 0))))""")
 
 
 def too_large() -> bytes:

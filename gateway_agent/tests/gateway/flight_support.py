@@ -22,7 +22,7 @@ from wasmbed.runtime import HostRequest, abi
 from wasmbed.runtime.abi import EventType, Telemetry
 
 sys.path.append(str(Path(__file__).parents[1] / "bridges/mavlink"))
-from peers import program, until
+from peers import simulator, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -162,7 +162,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(*simulator: object, heard: bool = True, **config: Any) -> AsyncIterator[Rig]:
+async def rig(*options: object, heard: bool = True, **config: Any) -> AsyncIterator[Rig]:
     """The bridge with a simulated vehicle (ours, in its own process)."""
     endpoints = (Endpoint("vehicles", "udpin:127.0.0.1:0"),)
     async with AsyncExitStack() as stack:
@@ -181,8 +181,8 @@ async def rig(*simulator: object, heard: bool = True, **config: Any) -> AsyncIte
             found = Rig(flight, backend, dispatcher, fleet, bound[1])
             flight.set_devices({DEVICE: DeviceRecord(system_id=1)})
             if heard:
-                arguments = ("--port", bound[1], "--speed", 10, *simulator)
-                found.simulator = await stack.enter_async_context(program("simulated_vehicle.py", *arguments))
+                arguments = ("--port", bound[1], "--speed", 10, *options)
+                found.simulator = await stack.enter_async_context(simulator(*arguments))
                 assert await found.vehicle.until(lambda s: s.connected and s.has_position and s.home is not None, 10.0)
                 await until(lambda: flight.available(DEVICE))
             yield found

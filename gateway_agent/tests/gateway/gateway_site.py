@@ -34,19 +34,19 @@ GOOD = """
 (module
   (import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))
   (import "wasmbed:sys" "random" (func $random (param i32 i32) (result i32)))
-  (import "wasmbed:sys" "sleep_hint" (func $sleep_hint (param i32)))
+  (import "wasmbed:sys" "timer_set" (func $timer_set (param i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
   (data (i32.const 0) "VERSION ")
-  (func (export "wasmbed_start") (result i32) (local $at i32)
+  (func (export "wasmbed_abi_1"))
+  (func (export "wasmbed_init") (result i32) (local $at i32)
     (drop (call $random (i32.const 8) (i32.const 8)))
     (local.set $at (i32.const 8))
     (loop $letters
       (i32.store8 (local.get $at) (i32.add (i32.const 97) (i32.and (i32.load8_u (local.get $at)) (i32.const 15))))
       (local.set $at (i32.add (local.get $at) (i32.const 1)))
       (br_if $letters (i32.lt_u (local.get $at) (i32.const 16))))
-    (i32.const 0))
-  (func (export "wasmbed_tick") (result i32)
-    (call $sleep_hint (i32.const 200))
+    (call $timer_set (i32.const 0) (i32.const 200) (i32.const 200)))
+  (func (export "wasmbed_event") (param i32 i32 i32) (result i32)
     (call $log (i32.const 2) (i32.const 0) (i32.const 16))
     (i32.const 0)))
 """
@@ -98,6 +98,8 @@ class Site:
     cache: Path
     name: str
     limits: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Further sections of agent.yaml."""
 
     def __post_init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="wbg-"))
@@ -130,7 +132,8 @@ class Site:
         self.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         self.kubeconfig = self.cluster.user(user, "wasmbed:gateways")
 
-    def write_config(self, *, mirror: str | None = None) -> None:
+    def write_config(self, *, mirror: str | None = None, **sections: Any) -> None:
+        """Write the agent's and the runtime's configuration; `sections` are added to the agent's."""
         self.config = self.folder / "agent.yaml"
         document = {
             "gateway": self.name,
@@ -144,6 +147,8 @@ class Site:
                 "credentials_file": str(self.registry.credentials_file),
             },
             "lease": {"duration_s": 4, "renew_s": 1},
+            **self.settings,
+            **sections,
         }
         self.config.write_text(yaml.safe_dump(document))
         (self.folder / "runtime.yaml").write_text(

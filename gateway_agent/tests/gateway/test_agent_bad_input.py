@@ -16,20 +16,24 @@ pytestmark = pytest.mark.cluster
 MIB = 1 << 20
 NO_DIGEST = "sha256:" + "0" * 64
 
-ENDLESS = '(module (func (export "wasmbed_start") (result i32) (loop (br 0)) (i32.const 0)))'
+ENDLESS = (
+    '(module (func (export "wasmbed_abi_1")) (func (export "wasmbed_init") (result i32) (loop (br 0)) (i32.const 0)))'
+)
 GREEDY = """
-(module (memory (export "memory") 1)
-  (func (export "wasmbed_start") (result i32)
+(module (memory (export "memory") 1) (func (export "wasmbed_abi_1"))
+  (func (export "wasmbed_init") (result i32)
     (if (i32.eq (memory.grow (i32.const 1000)) (i32.const -1)) (then unreachable)) (i32.const 0)))
 """
 RECURSIVE = """
 (module (func $down (param i64 i64 i64 i64) (result i32)
     (i32.add (i32.const 1) (call $down (local.get 3) (local.get 2) (local.get 1) (local.get 0))))
-  (func (export "wasmbed_start") (result i32)
+  (func (export "wasmbed_abi_1"))
+  (func (export "wasmbed_init") (result i32)
     (call $down (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4))))
 """
 UNKNOWN_IMPORT = """
-(module (import "wasmbed:sys" "reboot" (func)) (func (export "wasmbed_start") (result i32) (i32.const 0)))
+(module (import "wasmbed:sys" "reboot" (func)) (func (export "wasmbed_abi_1"))
+  (func (export "wasmbed_init") (result i32) (i32.const 0)))
 """
 
 
@@ -126,7 +130,7 @@ def test_an_artifact_over_the_limit_of_the_gateway(site: Site) -> None:
 
 
 def test_a_failing_instance_is_restarted_with_a_count(site: Site) -> None:
-    trap = wat('(module (func (export "wasmbed_start") (result i32) unreachable))')
+    trap = wat('(module (func (export "wasmbed_abi_1")) (func (export "wasmbed_init") (result i32) unreachable))')
     site.place("trap", site.push("trap", trap))
     state = eventually(lambda: (s := site.device_state("trap")).get("restarts", 0) >= 1 and s, "a restart")
     assert (state["state"], state["reason"]) == ("Failed", "DeviceError")

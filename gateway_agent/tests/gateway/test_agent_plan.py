@@ -71,6 +71,58 @@ def test_the_old_version_runs_until_the_new_one_is_loaded() -> None:
     assert plan.starts == {"i": new.request}
 
 
+def untrusted(retry_at: float = 130.0) -> Progress:
+    return Progress(failure=Failure("ImagePullFailed", "it has no signature", retry_at, untrusted=True))
+
+
+def test_with_a_signature_policy_what_runs_is_verified_too() -> None:
+    wanted = {"i": want("i")}
+    running = {"i": observe(wanted["i"])}
+    plan = make_plan(world(wanted=wanted, running=running, verify=True))
+    assert (plan.pulls, plan.stops) == ({DIGESTS[0]}, set())
+    assert plan.shown["i"].state == "Running"
+    plan = make_plan(world(wanted=wanted, running=running, verify=True, artifacts=DONE))
+    assert (plan.pulls, plan.stops, plan.wake_at) == (set(), set(), math.inf)
+
+
+def test_what_is_known_to_be_untrusted_is_stopped_and_asked_for_again() -> None:
+    wanted = {"i": want("i")}
+    changes = {"wanted": wanted, "running": {"i": observe(wanted["i"])}, "verify": True}
+    plan = make_plan(world(**changes, artifacts={DIGESTS[0]: untrusted()}))
+    assert (plan.stops, plan.starts, plan.pulls, plan.wake_at) == ({"i"}, {}, set(), 130.0)
+    assert (plan.shown["i"].state, plan.shown["i"].reason) == ("Failed", "ImagePullFailed")
+    assert plan.shown["i"].message == "it has no signature"
+    plan = make_plan(world(**{**changes, "busy": {"i"}}, artifacts={DIGESTS[0]: untrusted()}))
+    assert plan.stops == set()
+    plan = make_plan(world(**{**changes, "running": {}}, artifacts={DIGESTS[0]: untrusted(90.0)}))
+    assert (plan.pulls, plan.starts) == ({DIGESTS[0]}, {})
+
+
+def test_a_registry_that_cannot_be_asked_stops_nothing() -> None:
+    wanted = {"i": want("i")}
+    unknown = Progress(failure=Failure("ImagePullFailed", "the registry is away", 130.0))
+    plan = make_plan(
+        world(wanted=wanted, running={"i": observe(wanted["i"])}, verify=True, artifacts={DIGESTS[0]: unknown})
+    )
+    assert (plan.stops, plan.wake_at, plan.shown["i"].state) == (set(), 130.0, "Running")
+
+
+def test_a_warning_about_the_signature_is_shown_with_what_runs() -> None:
+    wanted = {"i": want("i")}
+    warned = {DIGESTS[0]: Progress(Stage.DONE, warning="warning: it has no signature")}
+    plan = make_plan(world(wanted=wanted, running={"i": observe(wanted["i"])}, verify=True, artifacts=warned))
+    assert (plan.shown["i"].state, plan.shown["i"].message) == ("Running", "warning: it has no signature")
+
+
+def test_an_old_version_runs_on_beside_an_untrusted_new_one() -> None:
+    old, new = want("i", DIGESTS[0]), want("i", DIGESTS[1])
+    plan = make_plan(
+        world(wanted={"i": new}, running={"i": observe(old)}, verify=True, artifacts={DIGESTS[1]: untrusted()})
+    )
+    assert plan.stops == set()
+    assert plan.shown["i"].message.endswith("runs on")
+
+
 def test_an_instance_with_a_call_under_way_is_left_alone() -> None:
     wanted = {"i": want("i")}
     plan = make_plan(world(wanted=wanted, artifacts=DONE, modules=DONE, busy={"i"}))

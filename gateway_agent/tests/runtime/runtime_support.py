@@ -12,9 +12,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wasmbed.runtime import Limits, LogEvent, RuntimeClient, RuntimeGone, StartRequest, StateEvent
+from wasmbed.runtime import HostRequest, Limits, LogEvent, RuntimeClient, RuntimeGone, StartRequest, StateEvent, abi
+from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -118,6 +119,13 @@ class Agent:
         assert isinstance(event, LogEvent)
         return event
 
+    async def request(self, instance: str, op: str, timeout_s: float = 20) -> HostRequest:
+        event = await self.wait_for(
+            lambda e: isinstance(e, HostRequest) and e.instance == instance and e.op == op, timeout_s
+        )
+        assert isinstance(event, HostRequest)
+        return event
+
     async def run(
         self,
         instance: str,
@@ -128,6 +136,7 @@ class Agent:
         grants: tuple[str, ...] = SYS,
         env: dict[str, str] | None = None,
         application: str = "default/app",
+        **fields: Any,
     ) -> StartRequest:
         """Load and start a module."""
         await self.client.load(digest_of(wasm), wasm)
@@ -140,6 +149,7 @@ class Agent:
             limits=limits or Limits(memory_bytes=16 << 20, cpu_ms_per_call=200),
             grants=grants,
             env={"WORD": "hi"} if env is None else env,
+            **fields,
         )
         await self.client.start(request)
         return request
@@ -185,21 +195,56 @@ def name(text: str) -> bytes:
 
 
 HEADER = b"\0asm\x01\0\0\0"
-# Types 0: () -> i32, 1: () -> ().
-TYPES = section(1, vector([b"\x60\0\x01\x7f", b"\x60\0\0"]))
+# Types 0: () -> i32, 1: () -> (), 2: (i32, i32, i32) -> i32.
+TYPES = section(1, vector([b"\x60\0\x01\x7f", b"\x60\0\0", b"\x60\x03\x7f\x7f\x7f\x01\x7f"]))
+MARKER = '(func (export "wasmbed_abi_1"))'
+INIT = '(func (export "wasmbed_init") (result i32) (i32.const 0))'
+EVENT = '(func (export "wasmbed_event") (param i32 i32 i32) (result i32) (i32.const 0))'
 
 
-def tick_module(*, functions: int = 1, imports: int = 0, data_segments: int = 0, data_bytes: int = 0) -> bytes:
-    """A module whose wasmbed_tick returns 0, with as many other things as asked for."""
+def plain_module(*, functions: int = 1, imports: int = 0, data_segments: int = 0, data_bytes: int = 0) -> bytes:
+    """A module whose wasmbed_init returns 0, with as many other things as asked for."""
     out = HEADER + TYPES
     if imports:
         out += section(2, vector([name("wasmbed:sys") + name("clock") + b"\0\x01" for _ in range(imports)]))
-    out += section(3, vector([b"\0"] * functions))
+    out += section(3, vector([b"\0"] * functions + [b"\x01"]))
     if data_segments:
         out += section(5, vector([b"\0\x80\x02"]))
-    out += section(7, vector([name("wasmbed_tick") + b"\0" + leb(imports)]))
-    out += section(10, vector([b"\x04\0\x41\0\x0b"] * functions))
+    exports = [name("wasmbed_init") + b"\0" + leb(imports), name("wasmbed_abi_1") + b"\0" + leb(imports + functions)]
+    out += section(7, vector(exports))
+    out += section(10, vector([b"\x04\0\x41\0\x0b"] * functions + [b"\x02\0\x0b"]))
     if data_segments:
         each = b"\0\x41\0\x0b" + leb(data_bytes // data_segments) + bytes(data_bytes // data_segments)
         out += section(11, vector([each] * data_segments))
     return out
+
+
+def imported(*functions: str) -> str:
+    """Import functions, each as module.name without `wasmbed:`, under the name $module.name."""
+    lines = []
+    for function in functions:
+        module, short = function.split(".")
+        kind = abi.FUNCTIONS[f"wasmbed:{module}", short].type
+        params = f"(param {' '.join(kind.params)})" if kind.params else ""
+        results = f"(result {' '.join(kind.results)})" if kind.results else ""
+        lines.append(f'(import "wasmbed:{module}" "{short}" (func ${function} {params} {results}))')
+    return "\n".join(lines)
+
+
+def application(body: str = "", *, uses: tuple[str, ...] = (), init: str = "", event: str = "") -> bytes:
+    """A module of ABI 1 with a memory; init and event are instructions before `i32.const 0` of those functions.
+
+    In event $type, $source and $length are the arguments. Without either there is an empty wasmbed_init.
+    """
+    functions = ""
+    if init or not (event or '"wasmbed_' in body):
+        functions += f'(func (export "wasmbed_init") (result i32) (local $n i32) {init} (i32.const 0))'
+    if event:
+        functions += f"""(func (export "wasmbed_event") (param $type i32) (param $source i32) (param $length i32)
+          (result i32) (local $n i32) {event} (i32.const 0))"""
+    return bytes(wat2wasm(f'(module {imported(*uses)} (memory (export "memory") 1) {MARKER} {functions} {body})'))
+
+
+def timer(period_ms: int, number: int = 0) -> str:
+    """Instructions that set a timer."""
+    return f"(drop (call $sys.timer_set (i32.const {number}) (i32.const {period_ms}) (i32.const {period_ms})))"

@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING
 
 import pytest
-from runtime_support import digest_of, tick_module
+from runtime_support import INIT, MARKER, digest_of, plain_module
 from wasmbed.runtime import compile as compiling
 from wasmbed.runtime.artifacts import Artifacts, CacheError, NotLoadedError
 from wasmbed.runtime.compile import CompileError, CompilerFailedError, compile_module
@@ -16,7 +16,7 @@ from wasmtime import wat2wasm
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODULE = tick_module()
+MODULE = plain_module()
 DIGEST = digest_of(MODULE)
 
 
@@ -93,7 +93,7 @@ def test_code_of_another_version_is_removed(private: Path) -> None:
 
 
 async def test_the_least_used_code_goes_when_the_cache_is_full(private: Path) -> None:
-    modules = [tick_module(functions=number) for number in (1, 2, 3)]
+    modules = [plain_module(functions=number) for number in (1, 2, 3)]
     artifacts = Artifacts(private, cache_bytes=30_000)
     await artifacts.load(digest_of(modules[0]), modules[0])
     await artifacts.load(digest_of(modules[1]), modules[1])
@@ -144,5 +144,5 @@ def heavy_module() -> bytes:
     loop = """(loop (local.set 3 (i32.add (local.get 3) (i32.load (local.get 2))))
       (br_if 0 (i32.lt_u (local.get 3) (i32.const 77))))"""
     function = f"(func (param i32 i32) (result i32) (local i32 i32) {loop * 6} (local.get 3))"
-    tick = '(func (export "wasmbed_tick") (result i32) (i32.const 0))'
+    tick = f"{MARKER} {INIT}"
     return bytes(wat2wasm(f"(module (memory 1) {tick} {function * 16_000})"))

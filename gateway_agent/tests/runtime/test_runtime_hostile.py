@@ -11,23 +11,30 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from runtime_support import HEADER, Agent, busy, leb, name, section, tick_module, vector
+from runtime_support import (
+    HEADER,
+    INIT,
+    MARKER,
+    Agent,
+    application,
+    busy,
+    leb,
+    name,
+    plain_module,
+    section,
+    timer,
+    vector,
+)
 from wasmbed.runtime import Limits, LogEvent, RequestRefused, StateEvent
 from wasmtime import wat2wasm
 
 MAX_GAP_S = 1.0
 MAX_ANSWER_S = 1.0
-NEIGHBOUR = bytes(
-    wat2wasm("""(module
-  (import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))
-  (import "wasmbed:sys" "sleep_hint" (func $sleep (param i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "tick")
-  (func (export "wasmbed_start") (result i32) (call $sleep (i32.const 50)) (i32.const 0))
-  (func (export "wasmbed_tick") (result i32)
-    (call $sleep (i32.const 50))
-    (call $log (i32.const 2) (i32.const 0) (i32.const 4))
-    (i32.const 0)))""")
+NEIGHBOUR = application(
+    '(data (i32.const 0) "tick")',
+    uses=("sys.log", "sys.timer_set"),
+    init=timer(50),
+    event="(call $sys.log (i32.const 2) (i32.const 0) (i32.const 4))",
 )
 
 
@@ -58,8 +65,10 @@ class Hostile:
     """A module that misbehaves, and what its state must say."""
 
     name: str
-    body: str
     says: str
+    body: str = ""
+    init: str = ""
+    event: str = ""
 
     def is_told(self, message: str) -> bool:
         """On a machine busy with other work the wall limit may come before the CPU time is used up."""
@@ -68,83 +77,71 @@ class Hostile:
 
 
 RUNNING = [
-    Hostile(
-        "loop in start",
-        '(func (export "wasmbed_start") (result i32) (loop (br 0)) (i32.const 0))',
-        "wasmbed_start used its 200 ms of CPU time",
-    ),
-    Hostile(
-        "loop in tick",
-        '(func (export "wasmbed_tick") (result i32) (loop (br 0)) (i32.const 0))',
-        "wasmbed_tick used its 200 ms of CPU time",
-    ),
+    Hostile("loop in init", init="(loop (br 0))", says="wasmbed_init used its 200 ms of CPU time"),
+    Hostile("loop in an event", event="(loop (br 0))", says="wasmbed_event used its 200 ms of CPU time"),
     Hostile(
         "recursion",
-        """(func $again (param i64 i64 i64 i64) (result i64)
-             (i64.add (call $again (local.get 1) (local.get 2) (local.get 3) (local.get 0)) (local.get 0)))
-           (func (export "wasmbed_tick") (result i32)
-             (i32.wrap_i64 (call $again (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4))))""",
-        "wasmbed_tick: stack of 8 MiB exhausted (recursion?) in again (function 1)",
+        body="""(func $again (param i64 i64 i64 i64) (result i64)
+             (i64.add (call $again (local.get 1) (local.get 2) (local.get 3) (local.get 0)) (local.get 0)))""",
+        event="(drop (call $again (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4)))",
+        says="wasmbed_event: stack of 8 MiB exhausted (recursion?) in again (function 7)",
     ),
     Hostile(
         "memory growth",
-        """(func (export "wasmbed_tick") (result i32)
-             (loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable)""",
-        "wasmbed_tick: memory limit of 16 MiB reached, then unreachable executed in function 1",
+        event="(loop (br_if 0 (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable",
+        says="wasmbed_event: memory limit of 16 MiB reached, then unreachable executed in function 6",
     ),
     Hostile(
         "memory written without end",
-        """(global $at (mut i32) (i32.const 0))
-           (func (export "wasmbed_tick") (result i32)
-             (drop (memory.grow (i32.const 1)))
+        body="(global $at (mut i32) (i32.const 0))",
+        event="""(drop (memory.grow (i32.const 1)))
              (loop (i32.store (global.get $at) (i32.const 1))
                (global.set $at (i32.add (global.get $at) (i32.const 4096)))
-               (drop (memory.grow (i32.const 1))) (br 0)) (i32.const 0))""",
-        "wasmbed_tick: memory limit of 16 MiB reached, then access outside its memory in function 1",
+               (drop (memory.grow (i32.const 1))) (br 0))""",
+        says="wasmbed_event: memory limit of 16 MiB reached, then access outside its memory in function 6",
     ),
     Hostile(
         "table growth",
-        """(table $t 1 externref)
-           (func (export "wasmbed_tick") (result i32)
-             (loop
-               (br_if 0 (i32.ne (table.grow $t (ref.null extern) (i32.const 1000)) (i32.const -1)))) unreachable)""",
-        "wasmbed_tick: unreachable executed in function 1; its memory was 64 KiB, limit 16 MiB",
+        body="(table $t 1 externref)",
+        event="""(loop
+               (br_if 0 (i32.ne (table.grow $t (ref.null extern) (i32.const 1000)) (i32.const -1)))) unreachable""",
+        says="wasmbed_event: unreachable executed in function 6; its memory was 64 KiB, limit 16 MiB",
     ),
     Hostile(
         "memory asked for in large pieces",
-        """(func (export "wasmbed_tick") (result i32)
-             (loop (br_if 0 (i32.ne (memory.grow (i32.const 100)) (i32.const -1)))) unreachable)""",
-        "wasmbed_tick: unreachable executed in function 1; its memory was 12864 KiB, limit 16 MiB",
+        event="(loop (br_if 0 (i32.ne (memory.grow (i32.const 100)) (i32.const -1)))) unreachable",
+        says="wasmbed_event: unreachable executed in function 6; its memory was 12864 KiB, limit 16 MiB",
     ),
     Hostile(
         "host-call storm",
-        '(func (export "wasmbed_tick") (result i32) (loop (drop (call $clock)) (br 0)) (i32.const 0))',
-        "wasmbed_tick used its 200 ms of CPU time",
+        event="(loop (drop (call $sys.clock_monotonic_ns)) (br 0))",
+        says="wasmbed_event used its 200 ms of CPU time",
+    ),
+    Hostile(
+        "message storm",
+        event="(loop (drop (call $sys.send (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 4096))) (br 0))",
+        says="wasmbed_event used its 200 ms of CPU time",
     ),
     Hostile(
         "memory filled again and again",
-        """(func (export "wasmbed_tick") (result i32) (drop (memory.grow (i32.const 200)))
-             (loop (memory.fill (i32.const 0) (i32.const 7) (i32.const 13000000)) (br 0)) (i32.const 0))""",
-        "wasmbed_tick used its 200 ms of CPU time",
+        event="""(drop (memory.grow (i32.const 200)))
+             (loop (memory.fill (i32.const 0) (i32.const 7) (i32.const 13000000)) (br 0))""",
+        says="wasmbed_event used its 200 ms of CPU time",
     ),
     Hostile(
         "pointer outside",
-        """(func (export "wasmbed_start") (result i32)
-             (call $log (i32.const 0) (i32.const -8) (i32.const 64)) (i32.const 0))""",
-        "wasmbed_start: wasmbed:sys.log: 64 bytes at 0xfffffff8 are not inside the memory of 65536 bytes",
+        init="(call $sys.log (i32.const 0) (i32.const -8) (i32.const 64))",
+        says="wasmbed_init: wasmbed:sys.log: 64 bytes at 0xfffffff8 are not inside the memory of 65536 bytes",
     ),
-    Hostile("failure", '(func (export "wasmbed_tick") (result i32) (i32.const -5))', "wasmbed_tick: returned -5"),
+    Hostile("failure", event="(return (i32.const -5))", says="wasmbed_event: returned -5"),
 ]
+USES = ("sys.log", "sys.timer_set", "sys.clock_monotonic_ns", "sys.send")
+STORM = "(loop (drop (call $sys.clock_monotonic_ns)) (br 0))"
 
 
-def module_of(body: str) -> bytes:
-    return bytes(
-        wat2wasm(f"""(module
-  (import "wasmbed:sys" "clock_monotonic_ns" (func $clock (result i64)))
-  {'(import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))' if "$log" in body else ""}
-  (memory (export "memory") 1)
-  {body})""")
-    )
+def module_of(*, body: str = "", init: str = "", event: str = "") -> bytes:
+    """A module that does what it is about in its init, or in the event of a timer."""
+    return application(body, uses=USES, init=init or (timer(10) if event else ""), event=event)
 
 
 @pytest.mark.parametrize("hostile", RUNNING, ids=lambda hostile: hostile.name)
@@ -153,7 +150,7 @@ async def test_a_hostile_module_fails_alone(agent: Agent, hostile: Hostile) -> N
     await agent.log("neighbour", "tick")
     # Two of them: one for each core.
     for number in range(2):
-        await agent.run(f"hostile{number}", module_of(hostile.body))
+        await agent.run(f"hostile{number}", module_of(body=hostile.body, init=hostile.init, event=hostile.event))
     await watch(agent, 1.3)
     failed = await agent.state("hostile0", "Failed")
     assert failed.reason == "DeviceError"
@@ -166,7 +163,7 @@ async def test_a_hostile_module_fails_alone(agent: Agent, hostile: Hostile) -> N
 async def test_ten_host_call_storms_leave_the_neighbour_its_ticks(agent: Agent) -> None:
     await agent.run("neighbour", NEIGHBOUR)
     await agent.log("neighbour", "tick")
-    storm = module_of(RUNNING[6].body)
+    storm = module_of(event=STORM)
     for number in range(10):
         await agent.run(f"storm{number}", storm, limits=Limits(cpu_ms_per_call=60_000))
     await watch(agent, 3)
@@ -175,10 +172,9 @@ async def test_ten_host_call_storms_leave_the_neighbour_its_ticks(agent: Agent) 
 async def test_a_log_storm_is_cut_to_its_rate_and_counted(agent: Agent) -> None:
     await agent.run("neighbour", NEIGHBOUR)
     await agent.log("neighbour", "tick")
-    body = """(func (export "wasmbed_tick") (result i32) (local $n i32)
-      (loop (call $log (i32.const 2) (i32.const 0) (i32.const 64))
-        (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 20000)))) (i32.const 0))"""
-    await agent.run("storm", module_of(body), limits=Limits(cpu_ms_per_call=5000))
+    event = """(loop (call $sys.log (i32.const 2) (i32.const 0) (i32.const 64))
+        (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 20000))))"""
+    await agent.run("storm", module_of(event=event), limits=Limits(cpu_ms_per_call=5000))
     await watch(agent, 3)
     lines = [event for event in agent.events if isinstance(event, LogEvent) and event.instance == "storm"]
     # A burst of 100, then 100 a second.
@@ -189,7 +185,7 @@ async def test_a_log_storm_is_cut_to_its_rate_and_counted(agent: Agent) -> None:
 async def test_data_segments_of_megabytes_start_and_stay_within_the_memory_limit(agent: Agent) -> None:
     await agent.run("neighbour", NEIGHBOUR)
     await agent.log("neighbour", "tick")
-    await agent.run("giant", tick_module(data_segments=2, data_bytes=7 << 20), limits=Limits(memory_bytes=16 << 20))
+    await agent.run("giant", plain_module(data_segments=2, data_bytes=7 << 20), limits=Limits(memory_bytes=16 << 20))
     await watch(agent, 1)
     assert (await agent.state("giant", "Running")).restarts == 0
 
@@ -200,22 +196,22 @@ async def test_megabytes_of_names_and_types_are_no_trouble(agent: Agent) -> None
         f'(export "{letter * 100_000}" (func $wide))' for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS"
     )
     wide = f"(func $wide (param {'i32 ' * 1000}))" + "".join(f'(export "w{n}" (func $wide))' for n in range(900))
-    await agent.run("wordy", module_of(f'{wide} {text} (func (export "wasmbed_tick") (result i32) (i32.const 0))'))
+    await agent.run("wordy", application(f"{wide} {text}"))
     await agent.state("wordy", "Running")
 
 
 TOO_MUCH = {
-    "100,000 functions": (tick_module(functions=100_000), "100000 functions (at byte 0x12); the limit is 50000"),
+    "100,000 functions": (plain_module(functions=100_000), "100001 functions (at byte 0x19); the limit is 50000"),
     "too many data segments": (
-        tick_module(data_segments=20_000, data_bytes=20_000),
+        plain_module(data_segments=20_000, data_bytes=20_000),
         "20000 data segments (at byte",
     ),
-    "too many imports": (tick_module(imports=100_000), "100000 imports (at byte 0x12); the limit is 1000"),
+    "too many imports": (plain_module(imports=100_000), "100000 imports (at byte 0x19); the limit is 1000"),
     "a start section": (
-        bytes(wat2wasm('(module (func $s) (start $s) (func (export "wasmbed_tick") (result i32) i32.const 0))')),
-        "a start section (at byte 0x29) is not allowed",
+        application("(func $s) (start $s)"),
+        "a start section (at byte 0x48) is not allowed",
     ),
-    "truncated": (NEIGHBOUR[:100], "the file is truncated: section export needs 41 bytes at byte 0x51"),
+    "truncated": (NEIGHBOUR[:100], "the file is truncated: section export needs 57 bytes at byte 0x57"),
     "truncated in its header": (NEIGHBOUR[:6], "the file ends inside its header at byte 0x6"),
     "not wasm": (b"#!/bin/sh\necho hello\n", "not a WebAssembly module"),
     "empty": (b"", "not a WebAssembly module"),
@@ -224,13 +220,11 @@ TOO_MUCH = {
         "a list of 4294967295 entries does not fit its section at byte 0xa",
     ),
     "broken code": (
-        tick_module().replace(b"\x04\0\x41\0\x0b", b"\x04\0\x42\0\x0b"),
+        plain_module().replace(b"\x04\0\x41\0\x0b", b"\x04\0\x42\0\x0b"),
         "type mismatch: expected i32, found i64",
     ),
     "an unknown import": (
-        bytes(
-            wat2wasm('(module (import "env" "system" (func)) (func (export "wasmbed_tick") (result i32) i32.const 0))')
-        ),
+        bytes(wat2wasm(f'(module (import "env" "system" (func)) {MARKER} {INIT})')),
         "import env.system (at byte 0x15): there is no such import module",
     ),
     "a function of a million parameters": (
@@ -240,10 +234,10 @@ TOO_MUCH = {
         "import wasmbed:sys.log (at byte 0xf4255): its type is (i32, i32, ",
     ),
     "a huge table": (
-        bytes(wat2wasm('(module (table 4000000000 funcref) (func (export "wasmbed_tick") (result i32) i32.const 0))')),
-        "tables of 4000000000 elements (at byte 0x17); the limit is 100000",
+        application("(table 4000000000 funcref)"),
+        "tables of 4000000000 elements (at byte 0x1b); the limit is 100000",
     ),
-    "nothing to run": (HEADER + section(1, vector([])), "exports neither wasmbed_start nor wasmbed_tick"),
+    "nothing to run": (HEADER + section(1, vector([])), "exports neither wasmbed_init nor wasmbed_event"),
 }
 
 
@@ -263,7 +257,7 @@ async def test_a_module_that_is_too_much_is_refused_before_it_runs(agent: Agent,
 
 
 async def test_a_failing_module_is_restarted_with_growing_pauses(agent: Agent) -> None:
-    await agent.run("failing", module_of('(func (export "wasmbed_start") (result i32) (i32.const 3))'))
+    await agent.run("failing", module_of(init="(return (i32.const 3))"))
     await agent.wait_for(lambda e: isinstance(e, StateEvent) and e.restarts == 2)
     times = [at for event, at in zip(agent.events, agent.times, strict=True) if isinstance(event, StateEvent)]
     states = [event.state for event in agent.events if isinstance(event, StateEvent)]

@@ -7,37 +7,28 @@ import signal
 import socket
 import stat
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from runtime_support import SYS, Agent, RuntimeProcess, connected, digest_of, tick_module
+from runtime_support import SYS, Agent, RuntimeProcess, application, connected, digest_of, plain_module, timer
 from wasmbed.runtime import Limits, LogEvent, RequestRefused, RuntimeClient, RuntimeGone, StartRequest, wire
-from wasmbed.runtime.artifacts import Artifacts
-from wasmbed.runtime.events import EventQueue
-from wasmbed.runtime.server import Instances
-from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TALKING = bytes(
-    wat2wasm("""(module
-  (import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))
-  (import "wasmbed:sys" "sleep_hint" (func $sleep (param i32)))
-  (import "wasmbed:sys" "env" (func $env (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "WORD")
-  (func (export "wasmbed_start") (result i32)
-    (call $log (i32.const 1) (i32.const 64) (call $env (i32.const 0) (i32.const 4) (i32.const 64) (i32.const 64)))
-    (i32.const 0))
-  (func (export "wasmbed_tick") (result i32)
-    (call $sleep (i32.const 20)) (call $log (i32.const 2) (i32.const 0) (i32.const 4)) (i32.const 0)))""")
+TALKING = application(
+    '(data (i32.const 0) "WORD")',
+    uses=("sys.log", "sys.timer_set", "sys.env"),
+    init=timer(20)
+    + """(call $sys.log (i32.const 1) (i32.const 64)
+           (call $sys.env (i32.const 0) (i32.const 4) (i32.const 64) (i32.const 64)))""",
+    event="(call $sys.log (i32.const 2) (i32.const 0) (i32.const 4))",
 )
 
 
 async def test_a_module_is_loaded_started_listed_and_stopped(agent: Agent, runtime: RuntimeProcess) -> None:
     hello = await agent.client.hello()
-    assert (hello.version, hello.wasmtime) == (1, "50.0.1")
+    assert (hello.version, hello.wasmtime) == (2, "50.0.1")
     assert stat.S_IMODE(runtime.socket.stat().st_mode) == 0o660
     request = await agent.run("one", TALKING, env={"WORD": "good day"})
     assert await agent.client.has(request.digest)
@@ -52,15 +43,26 @@ async def test_a_module_is_loaded_started_listed_and_stopped(agent: Agent, runti
     await agent.client.stop("one")
 
 
-async def test_the_same_start_again_changes_nothing_and_another_one_is_refused(agent: Agent) -> None:
+async def test_the_same_start_again_changes_nothing(agent: Agent) -> None:
     request = await agent.run("one", TALKING)
     await asyncio.gather(*(agent.client.start(request) for _ in range(5)))
     await agent.log("one", "WORD")
     assert len(await agent.client.list()) == 1
-    with pytest.raises(RequestRefused) as refusal:
-        await agent.run("one", TALKING, env={"WORD": "other"})
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"device_class": "mpu"}, "device class"),
+        ({"isolation": "dedicated"}, "isolation"),
+        ({"application": "default/other"}, "application"),
+    ],
+)
+async def test_what_cannot_be_updated_is_refused(agent: Agent, change: dict[str, Any], what: str) -> None:
+    request = await agent.run("one", TALKING)
+    with pytest.raises(RequestRefused, match=f"runs with another {what}; stop it first") as refusal:
+        await agent.client.start(replace(request, **change))
     assert refusal.value.reason == "BadRequest"
-    assert "runs with other content; stop it first" in refusal.value.message
 
 
 async def test_what_cannot_start_is_refused_with_its_reason(agent: Agent) -> None:
@@ -82,7 +84,7 @@ async def test_what_cannot_start_is_refused_with_its_reason(agent: Agent) -> Non
 
 
 async def test_a_check_refuses_what_a_start_would_and_touches_nothing(agent: Agent) -> None:
-    running = await agent.run("one", tick_module(), grants=())
+    running = await agent.run("one", plain_module(), grants=())
     await agent.state("one", "Running")
     await agent.client.load(digest_of(TALKING), TALKING)
     new = replace(running, digest=digest_of(TALKING))
@@ -97,22 +99,19 @@ async def test_a_check_refuses_what_a_start_would_and_touches_nothing(agent: Age
     assert (row.key, row.state, row.restarts, row.grants) == (running.key(), "Running", 0, ())
 
 
-async def test_a_stop_whose_agent_went_away_leaves_no_instance_to_adopt(tmp_path: Path) -> None:
+async def test_a_stop_whose_agent_went_away_leaves_no_instance_to_adopt(runtime: RuntimeProcess) -> None:
     """Such an instance stayed in the list as Running, and the next agent that wanted it never started it again."""
-    artifacts = Artifacts(tmp_path / "cache")
-    await artifacts.load(digest_of(TALKING), TALKING)
-    instances = Instances(artifacts, EventQueue(lambda: None))
-    request = StartRequest("one", digest_of(TALKING), "a/b", "c/d", "gateway", grants=SYS, env={"WORD": "hi"})
-    try:
-        await instances.start(request)
-        stopping = asyncio.ensure_future(instances.stop("one"))
+    async with connected(runtime) as first:
+        request = await first.run("one", TALKING)
+        await first.state("one", "Running")
+        stopping = asyncio.ensure_future(first.client.stop("one"))
         await asyncio.sleep(0)
         stopping.cancel()
-        assert instances.list() == []
-        await instances.start(request)
-        assert [row["instance"] for row in instances.list()] == ["one"]
-    finally:
-        await instances.close()
+    async with connected(runtime) as second:
+        await second.client.start(request)
+        await second.state("one", "Running")
+        assert [row.instance for row in await second.client.list()] == ["one"]
+        await second.stop_all()
 
 
 async def test_many_instances_of_one_module_share_its_code_and_all_run(agent: Agent) -> None:
@@ -195,7 +194,7 @@ async def test_a_fault_of_the_runtime_is_an_answer_and_does_not_end_the_connecti
     [
         ({"op": "explode"}, "unknown op 'explode'"),
         ({}, "unknown op 'None'"),
-        ({"op": "hello", "version": 2}, "version 2 is not spoken here, 1 is"),
+        ({"op": "hello", "version": 1}, "version 1 is not spoken here, 2 is"),
         ({"op": "has", "digest": "../../etc/passwd"}, "not sha256: and 64 hexadecimal digits"),
         ({"op": "load", "digest": "sha256:" + "0" * 64, "wasm": "text"}, "field 'wasm' is not bytes"),
         ({"op": "stop"}, "field 'instance' is not a text"),
@@ -218,7 +217,7 @@ async def test_a_bad_request_is_answered(runtime: RuntimeProcess, message: dict[
 
 
 async def test_requests_are_answered_while_a_module_compiles(agent: Agent) -> None:
-    module = tick_module(functions=30_000)
+    module = plain_module(functions=30_000)
     async with asyncio.TaskGroup() as group:
         loading = group.create_task(agent.client.load(digest_of(module), module))
         answered = 0
@@ -263,7 +262,7 @@ async def test_an_endless_call_does_not_delay_the_end_of_the_process(socket_dire
     process = RuntimeProcess.start(socket_directory, cache)
     try:
         async with connected(process) as agent:
-            spin = bytes(wat2wasm('(module (func (export "wasmbed_tick") (result i32) (loop (br 0)) (i32.const 0)))'))
+            spin = application(uses=("sys.timer_set",), init=timer(10), event="(loop (br 0))")
             for number in range(3):
                 await agent.run(f"spin{number}", spin, limits=Limits())
             await agent.state("spin2", "Running")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wasmbed.runtime import LogEvent, StateEvent
+from wasmbed.runtime import HostRequest, LogEvent, StateEvent, abi
+from wasmbed.runtime.course import Course, Share
 from wasmbed.runtime.events import MAX_LOGS, MAX_LOGS_PER_INSTANCE, EventQueue
-from wasmbed.runtime.hostfuncs import LogGate
-from wasmbed.runtime.messages import QUEUE_MESSAGES, TOPICS_PER_READER, Exchange, TooManyTopicsError
-from wasmbed.runtime.supervisor import Course
+from wasmbed.runtime.host.sys import LogGate
+from wasmbed.runtime.inbox import Inbox
+from wasmbed.runtime.messages import Exchange, TooManyTopicsError
 
 
 def test_a_healthy_instance_is_running_after_its_first_call() -> None:
@@ -112,26 +113,59 @@ def test_the_log_gate_lets_a_burst_and_then_the_rate_through() -> None:
 
 def test_messages_go_to_the_other_readers_of_the_application_and_topic() -> None:
     exchange = Exchange()
-    sender, reader, deaf, stranger = (exchange.join(name) for name in ("app", "app", "app", "other"))
+    inboxes = [Inbox("gateway") for _ in range(4)]
+    sender, reader, deaf, stranger = (
+        exchange.join(name, inbox) for name, inbox in zip(("app", "app", "app", "other"), inboxes, strict=True)
+    )
     for listener in (sender, reader, stranger):
-        assert exchange.receive(listener, b"topic", 10) is None
-    assert exchange.send(sender, b"topic", b"hello") == (1, 0)
-    assert exchange.receive(deaf, b"topic", 10) is None
-    assert exchange.receive(stranger, b"topic", 10) is None
-    assert exchange.receive(sender, b"topic", 10) is None
-    assert exchange.receive(reader, b"topic", 4) == 5
-    assert exchange.receive(reader, b"topic", 5) == b"hello"
-    assert exchange.receive(reader, b"topic", 5) is None
+        assert exchange.subscribe(listener, b"topic") == 0
+        assert exchange.subscribe(listener, b"topic") == 0
+    assert exchange.subscribe(deaf, b"another") == 0
+    assert exchange.send(sender, b"topic", b"hello") == 1
+    event = inboxes[1].next(until_ns=0)
+    assert event is not None
+    assert (event.type, event.source, event.data) == (abi.EventType.MESSAGE, 0, b"hello")
+    assert [inbox.next(until_ns=0) for inbox in inboxes] == [None] * 4
     exchange.leave(reader)
-    assert exchange.send(sender, b"topic", b"hello") == (1, 0)  # deaf listens since its receive
+    assert exchange.send(sender, b"topic", b"hello") == 0
 
 
-def test_queues_and_topics_are_bounded() -> None:
+def test_topics_are_bounded() -> None:
     exchange = Exchange()
-    sender, reader = exchange.join("app"), exchange.join("app")
-    for number in range(TOPICS_PER_READER):
-        assert exchange.receive(reader, b"%d" % number, 1) is None
+    reader = exchange.join("app", Inbox("gateway"))
+    assert [exchange.subscribe(reader, b"%d" % number) for number in range(abi.TOPICS)] == list(range(abi.TOPICS))
     with pytest.raises(TooManyTopicsError):
-        exchange.receive(reader, b"one more", 1)
-    results = [exchange.send(sender, b"0", b"x") for _ in range(QUEUE_MESSAGES + 5)]
-    assert results == [(1, 0)] * QUEUE_MESSAGES + [(0, 1)] * 5
+        exchange.subscribe(reader, b"one more")
+
+
+def test_requests_and_states_come_in_their_order_and_before_logs() -> None:
+    """A request that came after the failure of what made it was carried out for the one started next."""
+    queue = EventQueue(lambda: None)
+    first, second = (HostRequest("one", "a/b", "c/d", "px4", op) for op in ("arm", "land"))
+    failed = StateEvent("one", "Failed", "DeviceError", "", 0)
+    queue.put(line("one"))
+    queue.put(first)
+    queue.put(failed)
+    queue.put(second)
+    assert queue.take() == [first, failed, second, line("one")]
+    queue.put(first)
+    queue.put(failed)
+    queue.drop_requests()
+    assert queue.take() == [failed]
+
+
+def test_a_share_of_a_core_holds_over_time() -> None:
+    second = 1_000_000_000
+    share = Share(100, 0)
+    assert share.ready_ns() == 0
+    share.spend(second // 10, 0)  # what a second is worth may come at once
+    assert share.ready_ns() == 0
+    share.spend(second // 20, 0)
+    assert share.ready_ns() == pytest.approx(second // 2)
+    share.spend(second // 100, second)
+    assert share.ready_ns() == 0
+    share.spend(60 * second, 100 * second)
+    assert share.ready_ns() == pytest.approx(100 * second + 599 * second)
+    free = Share(None, 0)
+    free.spend(60 * second, 0)
+    assert free.ready_ns() == 0

@@ -11,7 +11,7 @@ from wasmbed.runtime import Limits, validate
 from wasmbed.runtime.profiles import CLASSES
 from wasmtime import wat2wasm
 
-TICK = '(func (export "wasmbed_tick") (result i32) (i32.const 0))'
+ENTRIES = '(func (export "wasmbed_abi_1")) (func (export "wasmbed_init") (result i32) (i32.const 0))'
 
 
 def findings(
@@ -23,7 +23,7 @@ def findings(
 
 
 def test_a_good_module_has_none() -> None:
-    text = '(import "wasmbed:sys" "log" (func (param i32 i32 i32))) (memory (export "memory") 1) ' + TICK
+    text = '(import "wasmbed:sys" "log" (func (param i32 i32 i32))) (memory (export "memory") 1) ' + ENTRIES
     for device_class in CLASSES:
         assert findings(text, device_class=device_class, grants=("wasmbed:sys",)) == ""
 
@@ -43,13 +43,14 @@ def test_all_findings_come_at_once() -> None:
         "import wasmbed:sys.log (at byte 0x38): its type is (i64) -> () and must be (i32, i32, i32) -> ()",
         "import wasmbed:sys.shout (at byte 0x4a): this runtime has no such function",
         "import wasmbed:sys.m (at byte 0x5e): a memory cannot be imported, only functions of the host can",
-        "exports neither wasmbed_start nor wasmbed_tick, so there is nothing to run",
+        "exports no wasmbed_abi_1, which says what ABI it was built for; add WB_APPLICATION to one source file",
+        "exports neither wasmbed_init nor wasmbed_event, so there is nothing to run",
         "import wasmbed:px4.command (at byte 0x15) takes pointers, so a memory must be exported as 'memory'",
     ]
 
 
 def test_an_ungranted_sys_import_is_named() -> None:
-    assert "wasmbed:sys is not granted" in findings(f'(import "wasmbed:sys" "sleep_hint" (func (param i32))) {TICK}')
+    assert "wasmbed:sys is not granted" in findings(f'(import "wasmbed:sys" "dropped" (func (result i32))) {ENTRIES}')
 
 
 def place_of(told: str, module: bytes) -> tuple[str, int, str]:
@@ -73,12 +74,12 @@ def place_of(told: str, module: bytes) -> tuple[str, int, str]:
     ],
 )
 def test_a_feature_is_refused_by_the_small_classes_alone(text: str, feature: str, byte: int, function: str) -> None:
-    module = bytes(wat2wasm(f"(module {text} {TICK})"))
+    module = bytes(wat2wasm(f"(module {text} {ENTRIES})"))
     for device_class in ("mcu", "riscv"):
-        found = findings(f"{text} {TICK}", device_class=device_class)
+        found = findings(f"{text} {ENTRIES}", device_class=device_class)
         assert place_of(found, module) == (feature, byte, function)
     for device_class in ("gateway", "mpu"):
-        assert findings(text + TICK, device_class=device_class) == ""
+        assert findings(text + ENTRIES, device_class=device_class) == ""
 
 
 @pytest.mark.parametrize(
@@ -92,21 +93,21 @@ def test_a_feature_is_refused_by_the_small_classes_alone(text: str, feature: str
     ],
 )
 def test_what_no_class_has_is_refused_by_its_name(text: str, feature: str, byte: int, function: str) -> None:
-    module = bytes(wat2wasm(f"(module {text} {TICK})"))
+    module = bytes(wat2wasm(f"(module {text} {ENTRIES})"))
     (found,) = validate.module_findings(validate.facts_of(module))
     assert place_of(found, module) == (feature, byte, function)
 
 
 def test_several_features_are_all_told() -> None:
     text = "(memory 1) (memory i64 1) (tag) (func $f (return_call $f) (drop (v128.const i64x2 0 0)))"
-    found = findings(f"{text} {TICK}", device_class="mcu").split("\n")
+    found = findings(f"{text} {ENTRIES}", device_class="mcu").split("\n")
     assert [line.split(",")[0] for line in found] == [
         f"class mcu has no {feature}" for feature in ("multi-memory", "memory64", "exceptions", "tail calls", "SIMD")
     ]
 
 
 def test_a_fault_in_the_code_names_its_function() -> None:
-    module = bytes(wat2wasm(f"(module (func) (func $bad (result i32) (i32.const 1)) {TICK})"))
+    module = bytes(wat2wasm(f"(module (func) (func $bad (result i32) (i32.const 1)) {ENTRIES})"))
     broken = module.replace(b"\x04\0\x41\1\x0b", b"\x04\0\x42\1\x0b")
     assert broken != module
     (found,) = validate.module_findings(validate.facts_of(broken))
@@ -144,30 +145,24 @@ def test_a_fault_in_the_code_names_its_function() -> None:
     ],
 )
 def test_a_segment_that_would_trap_is_told_before(text: str, says: str) -> None:
-    assert re.fullmatch(says, findings(f"{text} {TICK}"))
+    assert re.fullmatch(says, findings(f"{text} {ENTRIES}"))
 
 
 def test_segments_that_fit_exactly_are_no_finding() -> None:
     text = """(memory 1) (data (i32.const 65532) "1234") (data (i32.const 65536) "") (table 2 funcref) (func $f)
       (elem (i32.const 0) $f $f) (elem (i32.const 2)) (elem func $f $f $f)"""
-    assert findings(f"{text} {TICK}") == ""
+    assert findings(f"{text} {ENTRIES}") == ""
 
 
 def test_a_memory_over_the_limit_is_told_with_both_sizes() -> None:
-    assert findings(f"(memory 4) {TICK}", limits=Limits(memory_bytes=131072)) == (
-        "memory (at byte 0x16) begins with 262144 bytes; "
+    assert findings(f"(memory 4) {ENTRIES}", limits=Limits(memory_bytes=131072)) == (
+        "memory (at byte 0x1a) begins with 262144 bytes; "
         "the limit is 131072 (spec.resources.limits.memory, class gateway)"
     )
 
 
-def test_an_entry_of_another_type_is_named() -> None:
-    found = findings('(func (export "wasmbed_start") (param i32)) (memory (export "wasmbed_tick") 1)')
-    assert "export wasmbed_start (at byte 0x1b) is (i32) -> () and must be () -> (i32)" in found
-    assert "export wasmbed_tick (at byte 0x2b) is a memory and must be () -> (i32)" in found
-
-
 def test_a_flood_of_findings_is_cut() -> None:
-    found = findings("".join(f'(import "env" "f{n}" (func))' for n in range(400)) + TICK).split("\n")
+    found = findings("".join(f'(import "env" "f{n}" (func))' for n in range(400)) + ENTRIES).split("\n")
     assert len(found) == 50
     assert found[-1] == "and 351 more"
 
@@ -187,5 +182,5 @@ def test_limits_lower_a_class_and_never_raise_it() -> None:
 
 
 def test_facts_survive_the_cache() -> None:
-    facts = validate.facts_of(bytes(wat2wasm(f'(module (import "a" "b" (func)) (table 1 externref) {TICK})')))
+    facts = validate.facts_of(bytes(wat2wasm(f'(module (import "a" "b" (func)) (table 1 externref) {ENTRIES})')))
     assert validate.Facts.from_dict(json.loads(json.dumps(dataclasses.asdict(facts)))) == facts

@@ -7,10 +7,13 @@ import shlex
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from lab_site import check_mode_changes, playbook, wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from lab_site import Site
 
@@ -204,6 +207,31 @@ def test_preflight_says_what_to_change() -> None:
     words = " ".join(result.stdout.split())
     assert "no connection to registry.wasmbed.local:1" in words
     assert "open the way to it in the firewall" in words
+
+
+def test_a_signature_policy_needs_keys() -> None:
+    result = playbook(
+        "molecule/gateway/converge.yml", "--tags=gateway_configure", "-e", "gateway_signature_policy=required"
+    )
+    assert result.returncode != 0
+    assert "gateway_signature_keys is empty; name the public keys" in " ".join(result.stdout.split())
+
+
+def test_signature_keys_reach_the_agent_and_leave_again(site: Site, gateway: str, tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    (tmp_path / "publisher.pub").write_text(pem)
+    variables = json.dumps({"gateway_signature_keys": [str(tmp_path / "publisher.pub")]})
+    try:
+        result = playbook("molecule/gateway/converge.yml", "-e", variables)
+        assert result.returncode == 0, result.stdout[-4000:]
+        assert 'policy: "warn"' in site.run(gateway, "cat /etc/wasmbed/agent.yaml")
+        assert pem in site.run(gateway, "cat /etc/wasmbed/signature-keys.pem")
+        wait("the gateway is Ready with its keys", lambda: agent_is_ready(site, gateway), 60)
+    finally:
+        result = playbook("molecule/gateway/converge.yml")
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert pem not in site.run(gateway, "cat /etc/wasmbed/signature-keys.pem")
 
 
 def test_check_mode_reports_no_change() -> None:

@@ -35,6 +35,7 @@ from wasmbed.gateway.placements import Placements
 from wasmbed.gateway.runtime_link import keep_runtime
 from wasmbed.gateway.session import Services
 from wasmbed.gateway.sessions import SessionMetrics, Sessions
+from wasmbed.gateway.signatures import Signatures
 from wasmbed.gateway.slices import Slices
 from wasmbed.gateway.state import Store
 from wasmbed.gateway.status import gateway_status
@@ -73,7 +74,10 @@ class Agent:
             self._send, lambda kind, result: self.metrics.status_writes.labels(kind, result).inc()
         )
         registry = Registry(config.registry.mirrors, config.registry.ca_file, config.registry.credentials_file)
-        artifacts = Artifacts(registry, blobs, self.metrics, concurrent_pulls=config.artifacts.concurrent_pulls)
+        signatures = Signatures(config.signatures, registry, store, self.metrics)
+        artifacts = Artifacts(
+            registry, blobs, signatures, self.metrics, concurrent_pulls=config.artifacts.concurrent_pulls
+        )
         self._logs = LogForwarder(self.metrics)
         self._fleet = Fleet(artifacts, self.metrics, self._on_shown, self._on_link)
         self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics)
@@ -166,7 +170,15 @@ class Agent:
         self._slices.forget_restored()
 
     def _services(self, link: LinkConfig) -> Services:
-        return Services(self._config.gateway, link.heartbeat_s, self._store, self._fleet, self._logs, self.metrics)
+        return Services(
+            self._config.gateway,
+            link.heartbeat_s,
+            self._store,
+            self._fleet,
+            self.hosts,
+            self._logs,
+            self.metrics,
+        )
 
     async def _restore_limits(self) -> None:
         limits = await self._store.fact("limits")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from wasmbed.gateway.blobs import Blobs
     from wasmbed.gateway.metrics import Metrics
+    from wasmbed.gateway.signatures import Signatures
     from wasmbed.oci import Registry
 
 _log = logging.getLogger(__name__)
@@ -24,29 +25,40 @@ class Artifacts:
     `keep` are the digests that somebody wants and that must not make room for others.
     """
 
-    def __init__(self, registry: Registry, blobs: Blobs, metrics: Metrics, *, concurrent_pulls: int) -> None:
+    def __init__(
+        self, registry: Registry, blobs: Blobs, signatures: Signatures, metrics: Metrics, *, concurrent_pulls: int
+    ) -> None:
         self._registry = registry
+        self._signatures = signatures
         self._blobs = blobs
         self._metrics = metrics
         self._slots = asyncio.Semaphore(concurrent_pulls)
         self._pulling: dict[str, asyncio.Lock] = {}
         self.keep: frozenset[str] = frozenset()
 
-    async def ensure(self, digest: str, images: Iterable[str], *, limit_bytes: int) -> None:
-        """Have the module of `digest` on disk; `images` are the references it may be pulled by, tried in turn.
+    @property
+    def verifies(self) -> bool:
+        """Whether signatures are looked at, so that what runs already is to be looked at too."""
+        return self._signatures.active
 
-        Raises ImageError, also for a module on disk that is larger than `limit_bytes`.
+    async def ensure(self, digest: str, images: Iterable[str], *, limit_bytes: int) -> str:
+        """Have the module of `digest` on disk, signed as the policy says; `images` are the references to pull it by.
+
+        Returns a warning about its signature, mostly empty. Raises ImageError, also for a module on disk that is larger
+        than `limit_bytes`, UntrustedError for one that may not run here.
         """
         # Fifty devices that are given the same application want the same module at once.
         lock = self._pulling.setdefault(digest, asyncio.Lock())
         try:
             async with lock:
-                await self._ensure(digest, images, limit_bytes)
+                return await self._ensure(digest, sorted(images), limit_bytes)
         finally:
             if not lock.locked():
                 self._pulling.pop(digest, None)
 
-    async def _ensure(self, digest: str, images: Iterable[str], limit_bytes: int) -> None:
+    async def _ensure(self, digest: str, images: list[str], limit_bytes: int) -> str:
+        references = [_reference(image, digest) for image in images] if self.verifies else []
+        warning = await self._signatures.check(digest, references, keep=self.keep)
         size = self._blobs.size(digest)
         if size is not None:
             if size > limit_bytes:
@@ -54,10 +66,11 @@ class Artifacts:
                     f"its module has {size} bytes, more than the {limit_bytes} allowed; make it smaller or raise "
                     "maxArtifactBytes of the gateway"
                 )
-            return
+            return warning
         async with self._slots:
-            module = await self._pull(digest, sorted(images), limit_bytes)
+            module = await self._pull(digest, images, limit_bytes)
         await self._blobs.add(digest, module, keep=self.keep)
+        return warning
 
     async def read(self, digest: str) -> bytes | None:
         """The module of `digest`, None when it is not on disk any more."""

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.ros2_config import Ros2Config
+from wasmbed.gateway.uplink_config import SecureConfig
 from wasmbed.link.messages import MISSED_HEARTBEATS
 from wasmbed.oci import RegistryConfig
+from wasmbed.sensors import SensorConfig
 from wasmbed.service import HttpConfig
 
 MIB = 1024 * 1024
@@ -64,6 +67,21 @@ class LinkConfig:
 
 
 @dataclass(frozen=True)
+class SignaturesConfig:
+    """Whose applications run here: PEM files of public keys (one or more each), one of which must have signed an image.
+
+    `required` refuses all others, `warn` runs them and says so, `off` does not look.
+    """
+
+    policy: Literal["required", "warn", "off"] = "off"
+    keys: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.policy != "off" and not self.keys:
+            raise ValueError(f"policy {self.policy} needs keys; name at least one file, or set policy: off")
+
+
+@dataclass(frozen=True)
 class AgentConfig:
     """The whole file."""
 
@@ -75,8 +93,11 @@ class AgentConfig:
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     lease: LeaseConfig = LeaseConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
+    signatures: SignaturesConfig = SignaturesConfig()
     # Without it, no Linux device can connect.
     link: LinkConfig | None = None
     # Without it, no vehicle is reached.
     mavlink: FlightConfig | None = None
     ros2: Ros2Config | None = None
+    secure: SecureConfig | None = None
+    sensors: tuple[SensorConfig, ...] = ()

@@ -11,7 +11,7 @@ from wasmbed.hostcalls import HostInstance
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wasmbed.api import Placement
+    from wasmbed.api import Placement, PlacementDevice
     from wasmbed.runtime import StartRequest
 
 _KINDS = (("topics", "topic"), ("services", "service"), ("actions", "action"))
@@ -34,7 +34,7 @@ def ros2_right(ros2: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"ros2-{hashlib.sha256(content).hexdigest()[:16]}",)
 
 
-def host_instance(placement: Placement, request: StartRequest) -> HostInstance:
+def host_instance(placement: Placement, device: PlacementDevice, request: StartRequest) -> HostInstance:
     """The instance that `request` starts, as backends of host calls see it."""
     return HostInstance(
         name=request.instance,
@@ -45,4 +45,5 @@ def host_instance(placement: Placement, request: StartRequest) -> HostInstance:
         rights=frozenset(request.rights),
         ros2=placement.ros2,
         px4_system_id=placement.px4.system_id if placement.px4 is not None else None,
+        capabilities=frozenset(device.capabilities),
     )

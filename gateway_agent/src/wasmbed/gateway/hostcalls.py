@@ -8,13 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from wasmbed.bridges.ros2 import Ros2Error
 from wasmbed.gateway.ros2 import Ros2Backend
-from wasmbed.hostcalls import Dispatcher, Ended, HostCallMetrics, PeerGoneError, RefusedError
+from wasmbed.gateway.runtime_figures import RuntimeFigures
+from wasmbed.gateway.sealing_key import KeyFileError
+from wasmbed.gateway.secure import SecureBackend
+from wasmbed.hostcalls import Dispatcher, Ended, HostCallMetrics, PeerGoneError, RefusedError, Status
 from wasmbed.runtime import HostRequest, ProtocolError, RequestRefused, RuntimeGone, StateEvent
+from wasmbed.sensors import SensorBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from wasmbed.gateway.model import Wanted
     from wasmbed.hostcalls import Backend, HostInstance
     from wasmbed.runtime import Delivery, InstanceStatus, Provision, Secret, StartRequest
+    from wasmbed.sensors import VehicleSource
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +62,12 @@ class HostCalls:
         self._config = config
         self._registry = registry
         self.dispatcher = Dispatcher(metrics=HostCallMetrics(registry))
+        self.figures = RuntimeFigures()
+        registry.register(self.figures)
         self._specs: dict[str, HostInstance] = {}
+        self.secure: SecureBackend | None = None
+        self.vehicle_sensors: VehicleSource | None = None
+        """The autopilots' sensors, set before `run`."""
         self.ready = asyncio.Event()
 
     def register(self, backend: Backend, figures: Collector | None = None) -> None:
@@ -68,6 +79,10 @@ class HostCalls:
     def set_wanted(self, wanted: Mapping[str, Wanted]) -> None:
         """Take what the Placements say of instances; it counts from their next start."""
         self._specs = {name: item.host for name, item in wanted.items() if item.host is not None}
+
+    async def keep(self, device: str, application: str, message: bytes) -> int:
+        """Keep a sealed message that a device brought durably, once; 0 or a Status."""
+        return int(Status.UNAVAILABLE) if self.secure is None else await self.secure.keep(device, application, message)
 
     def spec(self, name: str) -> HostInstance | None:
         """What the Placements say of an instance."""
@@ -88,6 +103,17 @@ class HostCalls:
                 self.register(ros2, ros2)
             except Ros2Error as error:
                 _log.error("no ROS 2: correct the section ros2 of the configuration error=%s", error)
+        if config.sensors:
+            sensors = await stack.enter_async_context(SensorBackend.running(config.sensors, self.vehicle_sensors))
+            self.register(sensors, sensors)
+        if config.secure is not None:
+            try:
+                self.secure = await stack.enter_async_context(
+                    SecureBackend.running(config.secure, config.gateway, state)
+                )
+                self.register(self.secure, self.secure)
+            except (KeyFileError, OSError, sqlite3.Error) as error:
+                _log.error("no sealed messages error=%s", error)
 
     async def attach(
         self, runtime: HostRuntime, instances: Sequence[InstanceStatus], wanted: Mapping[str, Wanted]

@@ -21,6 +21,9 @@ class Metrics:
         self.pull_seconds = Histogram(
             "wasmbed_agent_pull_seconds", "Time of a pull", buckets=_SECONDS, registry=registry
         )
+        self.signature_checks = Counter(
+            "wasmbed_agent_signature_checks", "Looks at an image's signatures by result", ["result"], registry=registry
+        )
         self.artifact_bytes = Gauge("wasmbed_agent_artifact_bytes", "Bytes of modules on disk", registry=registry)
         self.status_writes = Counter(
             "wasmbed_agent_status_writes", "Status writes by kind and result", ["kind", "result"], registry=registry

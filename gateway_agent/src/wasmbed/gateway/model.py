@@ -28,20 +28,25 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why something did not work, when (loop time, seconds) to try again, and how often it failed in a row."""
+    """Why something did not work, when (loop time, seconds) to try again, and how often it failed in a row.
+
+    `untrusted`: the image is known to have no good signature, so that it must not run on either.
+    """
 
     reason: str
     message: str
     retry_at: float
     count: int = 1
+    untrusted: bool = False
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A stage, and the last failure until there is a success."""
+    """A stage, and the last failure until there is a success; a warning is shown with what runs."""
 
     stage: Stage = Stage.MISSING
     failure: Failure | None = None
+    warning: str = ""
 
     def due(self, now: float) -> bool:
         """Whether it must be tried now."""
@@ -117,7 +122,7 @@ def placement_instances(placement: Placement) -> dict[str, Wanted]:
     for device in placement.devices:
         name = instance_id(placement, device)
         request = _request(name, placement, device)
-        host = host_instance(placement, request)
+        host = host_instance(placement, device, request)
         instances[name] = Wanted(placement.image, request, request.key(), host, placement.allow_in_flight)
     return instances
 

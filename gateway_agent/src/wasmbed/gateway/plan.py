@@ -37,6 +37,8 @@ class World:
     complete: bool
     now: float
     gates: Mapping[str, Gate] = field(default_factory=dict)
+    # Signatures are looked at, also of what runs already.
+    verify: bool = False
 
 
 @dataclass
@@ -85,10 +87,17 @@ def _bring_up(name: str, world: World, plan: Plan) -> None:
         message = "the device is suspended"
         plan.shown[name] = Shown(InstanceState.SUSPENDED, wanted.request.digest, Reason.SUSPENDED, message)
         return
-    if observed is not None and observed.key == wanted.key:
-        plan.shown[name] = Shown(observed.state, observed.digest, observed.reason, observed.message, observed.restarts)
-        return
     digest = wanted.request.digest
+    warning = ""
+    if world.verify and observed is not None and observed.digest == digest:
+        image = world.artifacts.get(digest, _UNKNOWN)
+        if _unverified(name, image, world, plan):
+            return
+        warning = image.warning
+    if observed is not None and observed.key == wanted.key:
+        message = observed.message or warning
+        plan.shown[name] = Shown(observed.state, observed.digest, observed.reason, message, observed.restarts)
+        return
     if observed is not None and not observed.grants.issubset(wanted.request.grants):
         if name not in world.busy:
             plan.stops.add(name)
@@ -122,6 +131,22 @@ def _next_step(name: str, world: World, plan: Plan, *, start: bool) -> tuple[str
     if start and name not in world.busy and (failure is None or world.now >= failure.retry_at):
         plan.starts[name] = wanted.request
     return "starting", failure
+
+
+def _unverified(name: str, image: Progress, world: World, plan: Plan) -> bool:
+    """Have the image of what runs verified too; whether it is known to be untrusted, so that its instance stops."""
+    if image.due(world.now):
+        plan.pulls.add(world.wanted[name].request.digest)
+    failure = image.failure
+    if failure is None:
+        return False
+    plan.wake_at = min(plan.wake_at, failure.retry_at if failure.retry_at > world.now else math.inf)
+    if not failure.untrusted:
+        return False
+    if name not in world.busy:
+        plan.stops.add(name)
+    plan.shown[name] = _shown("", failure, world.wanted[name].request.digest, None)
+    return True
 
 
 def _shown(step: str, failure: Failure | None, digest: str, observed: Observed | None) -> Shown:

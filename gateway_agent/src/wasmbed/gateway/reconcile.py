@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wasmbed.api import DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_MODULES, InstanceState, Reason
 from wasmbed.gateway.model import Failure, Observed, Progress, Refusal, Runtime, Shown, Stage, Wanted, retry_delay_s
 from wasmbed.gateway.plan import Plan, World, make_plan
+from wasmbed.gateway.signatures import UntrustedError
 from wasmbed.runtime import RequestRefused, RuntimeGone
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ class Reconciler:
                 complete=self._complete,
                 now=now,
                 gates=self._gates,
+                verify=self._artifacts.verifies,
             )
         )
         for digest in plan.pulls:
@@ -233,11 +235,11 @@ class Reconciler:
     async def _pull(self, digest: str) -> None:
         images = {item.image for item in self._wanted.values() if item.request.digest == digest}
         try:
-            await self._artifacts.ensure(digest, images, limit_bytes=self._max_artifact_bytes)
+            warning = await self._artifacts.ensure(digest, images, limit_bytes=self._max_artifact_bytes)
         except Exception as error:  # a full disk or a fault of ours is this image's failure alone
             self._pulled[digest] = self._failed(self._pulled, digest, Reason.IMAGE_PULL_FAILED, error)
         else:
-            self._pulled[digest] = Progress(Stage.DONE)
+            self._pulled[digest] = Progress(Stage.DONE, warning=warning)
         self._wake.set()
 
     async def _load(self, client: Runtime, digest: str) -> None:
@@ -338,7 +340,7 @@ def _failure_of(error: Exception, reason: str, count: int) -> Failure:
     else:
         message = str(error) or type(error).__name__
     _log.warning("failed reason=%s count=%d error=%s", reason, count, message, exc_info=_unexpected(error))
-    return Failure(reason, message, retry_at, count)
+    return Failure(reason, message, retry_at, count, untrusted=isinstance(error, UntrustedError))
 
 
 def _unexpected(error: Exception) -> Exception | None:

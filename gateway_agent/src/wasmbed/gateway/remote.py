@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from wasmbed.link.channel import ChannelClosed
 from wasmbed.link.messages import PART_BYTES
 from wasmbed.runtime import RequestRefused, RuntimeGone
+from wasmbed.runtime.abi import EventType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from wasmbed.link.channel import Channel
-    from wasmbed.runtime import StartRequest
+    from wasmbed.runtime import Delivery, Provision, Secret, StartRequest
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +28,12 @@ LOAD_S: Final = 600.0
 WINDOW: Final = 8
 # Answers that are still to come when this many calls wait mean that the device has stopped working.
 MAX_WAITING: Final = 512
+# Above the first, events that may be lost are; above the second the session ends.
+MAX_BACKLOG_BYTES: Final = 1 << 20
+MAX_UNSENT_BYTES: Final = 16 << 20
+DELIVER_BYTES: Final = 1 << 20
+DELIVER_ROWS: Final = 1024
+_MAY_BE_LOST: Final = frozenset({EventType.TELEMETRY, EventType.SENSOR, EventType.ROS2})
 
 
 class RemoteRuntime:
@@ -94,6 +101,35 @@ class RemoteRuntime:
     async def stop(self, instance: str) -> None:
         """Have the device stop an instance for good."""
         await self._call("stop", {"instance": instance}, CALL_S)
+
+    async def provide(self, provision: Provision) -> None:
+        """Tell the device what the gateway's bridges have for it."""
+        await self._call("provide", provision.to_wire(), CALL_S)
+
+    async def secret(self, secret: Secret) -> None:
+        """Give the device an application's sealing key, which it keeps."""
+        await self._call("secret", secret.to_wire(), CALL_S)
+
+    def deliver(self, batch: Iterable[Delivery]) -> int:
+        """Send events to instances; return how many were left out because the device does not keep up."""
+        lost = size = 0
+        rows: list[list[Any]] = []
+        for item in batch:
+            if item.type in _MAY_BE_LOST and self.backlog_bytes > MAX_BACKLOG_BYTES:
+                lost += 1
+                continue
+            if rows and (size + len(item.data) > DELIVER_BYTES or len(rows) >= DELIVER_ROWS):
+                self._channel.post({"deliver": rows, "event": "deliver"})
+                rows, size = [], 0
+            rows.append(item.to_wire())
+            size += len(item.data)
+        if rows:
+            self._channel.post({"deliver": rows, "event": "deliver"})
+        if self.backlog_bytes > MAX_UNSENT_BYTES:
+            why = "the device does not read"
+            self._channel.close(why)
+            self.end(why)
+        return lost
 
     async def _call(self, op: str, fields: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
         future = self._begin(op, fields)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import cbor2
 
@@ -15,13 +15,14 @@ from wasmbed.gateway.remote import RemoteRuntime
 from wasmbed.link import messages
 from wasmbed.link.channel import ChannelClosed
 from wasmbed.link.messages import MessageError, Welcome
-from wasmbed.runtime import InstanceStatus, LogEvent, ProtocolError, StateEvent
+from wasmbed.runtime import HostRequest, InstanceStatus, LogEvent, ProtocolError, RuntimeGone, StateEvent
 from wasmbed.runtime.reports import event_from_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wasmbed.gateway.fleet import Fleet
+    from wasmbed.gateway.hostcalls import HostCalls, HostedRuntime
     from wasmbed.gateway.logs import LogForwarder
     from wasmbed.gateway.metrics import Metrics
     from wasmbed.gateway.reconcile import Reconciler
@@ -35,17 +36,11 @@ _log = logging.getLogger(__name__)
 # A sealed message the gateway cannot keep now is tried again after this time; it waits on the device until then.
 SEALED_RETRY_S: Final = 5.0
 MAX_INSTANCES: Final = 1024
+# What a device may tell while calls to it are under way.
+MAX_EVENTS: Final = 4096
 _OK: Final = 0
 # Outcomes that another try cannot change (denied, not found, invalid, too big, as in the SDK's header).
 _FINAL: Final = frozenset({-1, -2, -22, -90})
-
-
-class Uplink(Protocol):
-    """What keeps sealed messages on their way to the cloud."""
-
-    async def keep(self, device: str, application: str, message: bytes) -> int:
-        """Keep a message durably, once; returns 0 or a negative code of the host ABI."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,9 @@ class Services:
     heartbeat_s: float
     store: Store
     fleet: Fleet
+    hosts: HostCalls
     logs: LogForwarder
     metrics: Metrics
-    uplink: Uplink | None = None
 
 
 @dataclass
@@ -102,6 +97,7 @@ class Session:
         self._spools: dict[str, asyncio.Queue[list[tuple[int, bytes]]]] = {
             name: asyncio.Queue(1) for name in messages.SPOOLS
         }
+        self._events: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(MAX_EVENTS)
         self._attached = asyncio.Event()
         self._ended = asyncio.Event()
         self._farewell: messages.Refused | None = None
@@ -128,7 +124,11 @@ class Session:
         reconciler = fleet.join(self.key)
         try:
             async with asyncio.TaskGroup() as tasks:
-                work = [tasks.create_task(self._receive(reconciler)), tasks.create_task(self._reconcile(reconciler))]
+                work = [
+                    tasks.create_task(self._receive()),
+                    tasks.create_task(self._follow(reconciler)),
+                    tasks.create_task(self._reconcile(reconciler)),
+                ]
                 work += [tasks.create_task(self._take(spool)) for spool in messages.SPOOLS]
                 await self._ended.wait()
                 for task in work:
@@ -149,7 +149,7 @@ class Session:
         await self._attached.wait()
         await reconciler.run()
 
-    async def _receive(self, reconciler: Reconciler) -> None:
+    async def _receive(self) -> None:
         idle_s = self.services.heartbeat_s * messages.MISSED_HEARTBEATS
         try:
             while True:
@@ -157,7 +157,7 @@ class Session:
                 if "id" in message:
                     self.remote.take_answer(message)
                 else:
-                    await self._on_event(message, reconciler)
+                    self._on_event(message)
         except ChannelClosed as error:
             _log.info("session ended device=%s why=%s", self.identity, error)
             self._stop(str(error))
@@ -169,17 +169,15 @@ class Session:
         self.services.metrics.link_refusals.labels("BadMessage").inc()
         self.end("BadMessage", str(error)[:1024])
 
-    async def _on_event(self, message: Mapping[str, Any], reconciler: Reconciler) -> None:
+    def _on_event(self, message: Mapping[str, Any]) -> None:
         match message.get("event"):
             case "heartbeat":
                 self.vitals = Vitals.from_wire(message)
                 self.channel.post({"event": "heartbeat"})
-            case "instances":
-                self._on_instances(message, reconciler)
-            case "state":
-                event = event_from_wire(message)
-                if isinstance(event, StateEvent):
-                    reconciler.observe(event)
+            case "instances" | "state" | "request":
+                if self._events.full():
+                    raise MessageError(f"more than {MAX_EVENTS} events at once")
+                self._events.put_nowait(message)
             case "entries":
                 spool, entries = messages.entries_of(message)
                 if self._spools[spool].full():
@@ -188,16 +186,47 @@ class Session:
             case other:
                 raise MessageError(f"unknown event {str(other)[:32]!r}")
 
-    def _on_instances(self, message: Mapping[str, Any], reconciler: Reconciler) -> None:
+    async def _follow(self, reconciler: Reconciler) -> None:
+        """Take what the runtime on the device tells, in order. It may take calls to the device, so it is no reader."""
+        hosted: HostedRuntime | None = None
+        try:
+            while True:
+                message = await self._events.get()
+                if message.get("event") == "instances":
+                    if hosted is not None:
+                        hosted.lost()
+                    hosted = await self._attach(message, reconciler)
+                    continue
+                event = event_from_wire(message)
+                if isinstance(event, StateEvent):
+                    if hosted is not None:
+                        await hosted.observe(event)
+                    reconciler.observe(event)
+                elif isinstance(event, HostRequest) and hosted is not None:
+                    # A device speaks for itself alone.
+                    hosted.submit(replace(event, device=str(self.identity)))
+        except (MessageError, ProtocolError) as error:
+            self._bad(error)
+        except RuntimeGone as error:
+            self._stop(str(error))
+        finally:
+            if hosted is not None:
+                hosted.lost()
+
+    async def _attach(self, message: Mapping[str, Any], reconciler: Reconciler) -> HostedRuntime | None:
         problem = messages.text(message, "problem", 1024, empty=True)
         rows = message.get("instances")
         if not isinstance(rows, list) or len(rows) > MAX_INSTANCES:
             raise MessageError(f"field 'instances' is not a list of at most {MAX_INSTANCES}")
+        hosted = None
         if problem:
             reconciler.detach(problem)
         else:
-            reconciler.attach(self.remote, [InstanceStatus.from_wire(row) for row in rows])
+            instances = [InstanceStatus.from_wire(row) for row in rows]
+            hosted, instances = await self.services.hosts.attach(self.remote, instances, reconciler.wanted)
+            reconciler.attach(hosted, instances)
         self._attached.set()
+        return hosted
 
     async def _take(self, spool: str) -> None:
         try:
@@ -243,9 +272,8 @@ class Session:
         application, message = messages.text(fields, "application", 512), fields.get("data")
         if not isinstance(message, bytes):
             raise MessageError("a sealed entry without data")
-        uplink = self.services.uplink
         while True:
-            status = -19 if uplink is None else await uplink.keep(str(self.identity), application, message)
+            status = await self.services.hosts.keep(str(self.identity), application, message)
             if status == _OK:
                 return
             if status in _FINAL:

@@ -76,6 +76,7 @@ class HostInstance:
     rights: frozenset[str] = frozenset()
     ros2: Mapping[str, Any] = field(default_factory=dict)
     px4_system_id: int | None = None
+    capabilities: frozenset[str] = frozenset()
 
 
 class Instance:

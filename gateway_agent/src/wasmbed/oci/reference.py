@@ -62,7 +62,11 @@ class Reference:
             )
         return replace(self, digest=digest)
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The image without its digest."""
         tag = f":{self.tag}" if self.tag else ""
-        digest = f"@{self.digest}" if self.digest else ""
-        return f"{self.registry}/{self.repository}{tag}{digest}"
+        return f"{self.registry}/{self.repository}{tag}"
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.digest}" if self.digest else self.name

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from wasmbed.oci.errors import ImageError
 from wasmbed.oci.manifest import MANIFEST_MEDIA_TYPE, wasm_layer
 from wasmbed.oci.reference import Reference
 from wasmbed.oci.session import BoundedSession, Client, DeadlineError, InsecureError, TooLargeError
+from wasmbed.oci.signature import Signature, signature_layers, signature_tag
 
 MAX_MANIFEST_BYTES = 256 * 1024
 RESOLVE_TIMEOUT_S = 30.0
@@ -84,6 +86,16 @@ class Registry:
             reference, PULL_TIMEOUT_S, lambda exchange: exchange.module(reference, limit_bytes)
         )
 
+    async def signatures(self, reference: Reference) -> list[Signature]:
+        """What is stored as signatures of `reference`, which must have a digest; nothing of it is verified.
+
+        None that is too large, damaged or of another kind is part of it. Raises ImageError when the registry cannot be
+        asked; having no signature is no error.
+        """
+        if reference.digest is None:
+            raise ImageError(f"{reference}: signatures are those of a digest", permanent=True)
+        return await self._in_thread(reference, RESOLVE_TIMEOUT_S, lambda exchange: exchange.signatures(reference))
+
     async def _in_thread(self, reference: Reference, timeout_s: float, work: Callable[["_Exchange"], T]) -> T:
         host, plain = _endpoint(self._mirrors.get(reference.registry, reference.registry))
         session = BoundedSession(self._ca_file is None or str(self._ca_file), plain=plain, timeout_s=timeout_s)
@@ -127,7 +139,7 @@ class Registry:
 
 
 class _Exchange:
-    """One resolve or pull: a client, the host and how messages name the image."""
+    """One request to a registry: a client, the host and how messages name the image."""
 
     def __init__(self, client: Client, host: str, name: str, via: str) -> None:
         self._client = client
@@ -147,6 +159,36 @@ class _Exchange:
         if found != (reference.digest or announced):
             raise ImageError(f"{self.name}: the registry sent a manifest of another digest ({found}); push it again")
         return data
+
+    def signatures(self, reference: Reference) -> list[Signature]:
+        container = oras.container.Container(f"{self._host}/{reference.repository}")
+        url = f"{self._client.scheme}://{container.manifest_url(signature_tag(str(reference.digest)))}"
+        with self._client.get(url, _ACCEPT) as response:
+            if response.status_code == 404:
+                return []
+            self._check(response, "sign it again")
+            manifest = b"".join(self._client.session.chunks(response, MAX_MANIFEST_BYTES))
+        payloads: dict[str, bytes | None] = {}
+        found = []
+        for layer in signature_layers(manifest):
+            if layer.digest not in payloads:
+                payloads[layer.digest] = self._payload(container, layer.digest, layer.size)
+            payload = payloads[layer.digest]
+            if payload is not None:
+                found.append(Signature(payload, layer.signature))
+        return found
+
+    def _payload(self, container: oras.container.Container, digest: str, size: int) -> bytes | None:
+        url = f"{self._client.scheme}://{container.get_blob_url(digest)}"
+        with self._client.get(url, "application/octet-stream") as response:
+            if response.status_code == 404:
+                return None
+            self._check(response, "sign it again")
+            try:
+                data = b"".join(self._client.session.chunks(response, size))
+            except TooLargeError:
+                return None
+        return data if _digest(data) == digest else None
 
     def module(self, reference: Reference, limit_bytes: int) -> bytes:
         layer = wasm_layer(self.manifest(reference), self.name)
@@ -209,4 +251,5 @@ def _cause(error: BaseException) -> str:
             break
         inner = following
     text = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
-    return " ".join(str(text).rsplit(">: ", 1)[-1].split())[:150]
+    # urllib3 puts the connection in front.
+    return " ".join(re.sub(r"^\w+\(host=[^)]*\): ", "", str(text).rsplit(">: ", 1)[-1]).split())[:150]

@@ -10,6 +10,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
+from wasmbed.runtime import wasi_types
 from wasmbed.runtime.wasm import FunctionType
 
 VERSION: Final = 1
@@ -46,7 +47,7 @@ ENTRIES: Final = {
 }
 # One of these must be there.
 RUN_ENTRIES: Final = (INIT, EVENT, WASI_START)
-EXPORTS: Final = (MEMORY_EXPORT, *ENTRIES, "wasmbed_start", "wasmbed_tick")
+EXPORTS: Final = (MEMORY_EXPORT, *ENTRIES)
 
 
 class Code(IntEnum):
@@ -190,13 +191,6 @@ SAMPLE: Final = Struct("<qHHHHII")
 COMMAND_RESULT: Final = Struct("<BB")
 PARAMETER_RESULT: Final = Struct("<B3xd")
 
-START: Final = "wasmbed_start"
-TICK: Final = "wasmbed_tick"
-ENTRY_TYPE: Final = FunctionType((), ("i32",))
-TICK_MS: Final = 1_000
-SLEEP_MIN_MS: Final = 10
-SLEEP_MAX_MS: Final = 60_000
-
 # Bounds that the SDK header names. Bytes unless the name says otherwise.
 LOG_MAX: Final = 4096
 RANDOM_MAX: Final = 256
@@ -223,10 +217,13 @@ INTERVAL_MAX_MS: Final = 86_400_000
 # Queues of one instance.
 QUEUE_EVENTS: Final = 256
 QUEUE_BYTES: Final = 1 << 20
+SMALL_QUEUE_EVENTS: Final = 8
+SMALL_QUEUE_BYTES: Final = 512
 SOURCE_EVENTS: Final = 32
 SECURE_EVENTS: Final = 16
 TOKENS: Final = 64
 REQUESTS: Final = 256
+REQUEST_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -251,7 +248,7 @@ def _function(module: str, name: str, params: str, result: str = "i32", rate_per
     return HostFunction(module, name, FunctionType(types, tuple(result.split())), "p" in names, rate_per_s)
 
 
-FUNCTIONS: Final = {
+FUNCTIONS: Final[dict[tuple[str, str], HostFunction]] = {
     (function.module, function.name): function
     for function in (
         _function(SYS, "log", "i32 p i32", "", 100),
@@ -265,8 +262,6 @@ FUNCTIONS: Final = {
         _function(SYS, "send", "p i32 p i32", rate_per_s=2_000),
         _function(SYS, "event_read", "i32 p i32"),
         _function(SYS, "dropped", ""),
-        _function(SYS, "recv", "p i32 p i32"),
-        _function(SYS, "sleep_hint", "i32", ""),
         _function(SYS, "state_put", "p i32", rate_per_s=10),
         _function(SYS, "state_get", "p i32", rate_per_s=10),
         _function(PX4, "acquire", "", rate_per_s=20),
@@ -296,6 +291,11 @@ FUNCTIONS: Final = {
     )
 }
 
+FUNCTIONS.update(
+    ((WASI, name), HostFunction(WASI, name, kind, len(kind.params) > 1, 0))
+    for name, kind in wasi_types.FUNCTIONS.items()
+)
+
 # Import modules an application can be granted, and what grants them.
 GRANTS: Final = {
     SYS: "every application",
@@ -304,6 +304,11 @@ GRANTS: Final = {
     SENSOR: "the device's capabilities",
     SECURE: "the gateway's configuration",
 }
+
+
+def queue_limits(device_class: str) -> tuple[int, int]:
+    """Events and bytes that may wait for one instance, for a class."""
+    return (SMALL_QUEUE_EVENTS, SMALL_QUEUE_BYTES) if device_class in SMALL_CLASSES else (QUEUE_EVENTS, QUEUE_BYTES)
 
 
 def message_max(device_class: str) -> int:

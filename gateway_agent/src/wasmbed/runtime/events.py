@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +22,8 @@ MAX_LOGS_PER_INSTANCE: Final = 256
 class EventQueue:
     """Bounded: logs over a bound are dropped and counted, of an instance's states only the last is kept.
 
-    Requests are bounded where they are made, by what each instance may have under way.
+    States and requests come in the order they were made, before logs. Requests are bounded where they are made, by what
+    each instance may have under way.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -32,38 +33,44 @@ class EventQueue:
         self._logs: deque[LogEvent] = deque()
         self._waiting: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._states: dict[str, StateEvent] = {}
-        self._requests: deque[HostRequest] = deque()
+        self._number = 0
+        self._others: OrderedDict[int, StateEvent | HostRequest] = OrderedDict()
+        self._states: dict[str, int] = {}
 
     def put(self, event: Event) -> None:
         """Add an event; never blocks."""
         with self._lock:
-            was_empty = not self._logs and not self._states and not self._requests
-            match event:
-                case StateEvent():
-                    # Moved to the end: the order of states between instances is the order they were reached.
-                    self._states.pop(event.instance, None)
-                    self._states[event.instance] = event
-                case HostRequest():
-                    self._requests.append(event)
-                case LogEvent() if (
-                    len(self._logs) >= MAX_LOGS or self._waiting[event.instance] >= MAX_LOGS_PER_INSTANCE
-                ):
-                    self._dropped[event.instance] += 1 + event.dropped
-                case LogEvent():
-                    dropped = self._dropped.pop(event.instance, 0)
-                    self._logs.append(replace(event, dropped=event.dropped + dropped) if dropped else event)
-                    self._waiting[event.instance] += 1
+            was_empty = not self._logs and not self._others
+            if isinstance(event, LogEvent):
+                self._put_log(event)
+            else:
+                self._number += 1
+                self._others[self._number] = event
+                if isinstance(event, StateEvent):
+                    before = self._states.pop(event.instance, None)
+                    if before is not None:
+                        del self._others[before]
+                    self._states[event.instance] = self._number
         if was_empty:
             self._wake()
 
+    def _put_log(self, event: LogEvent) -> None:
+        if len(self._logs) >= MAX_LOGS or self._waiting[event.instance] >= MAX_LOGS_PER_INSTANCE:
+            self._dropped[event.instance] += 1 + event.dropped
+            return
+        dropped = self._dropped.pop(event.instance, 0)
+        self._logs.append(replace(event, dropped=event.dropped + dropped) if dropped else event)
+        self._waiting[event.instance] += 1
+
     def take(self, limit: int = 256) -> list[Event]:
-        """Return the oldest events: states first, then requests, then logs; an empty list when there are none."""
+        """Return the oldest events; an empty list when there are none."""
         with self._lock:
-            states = list(self._states)[:limit]
-            events: list[Event] = [self._states.pop(instance) for instance in states]
-            while self._requests and len(events) < limit:
-                events.append(self._requests.popleft())
+            events: list[Event] = []
+            while self._others and len(events) < limit:
+                _, event = self._others.popitem(last=False)
+                if isinstance(event, StateEvent):
+                    del self._states[event.instance]
+                events.append(event)
             while self._logs and len(events) < limit:
                 log = self._logs.popleft()
                 self._waiting[log.instance] -= 1
@@ -72,8 +79,16 @@ class EventQueue:
                 events.append(log)
             return events
 
+    def drop_requests(self) -> None:
+        """Drop every request: nobody is there to take it."""
+        with self._lock:
+            for number in [number for number, event in self._others.items() if isinstance(event, HostRequest)]:
+                del self._others[number]
+
     def forget(self, instance: str) -> None:
         """Drop what an instance that is gone still had to say about its state, and its counts."""
         with self._lock:
-            self._states.pop(instance, None)
+            number = self._states.pop(instance, None)
+            if number is not None:
+                del self._others[number]
             self._dropped.pop(instance, None)

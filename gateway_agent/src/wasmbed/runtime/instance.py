@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import TYPE_CHECKING, Final
 
 from wasmtime import Func, Linker, Memory, Module, Store, Trap, WasmtimeError
@@ -10,6 +11,7 @@ from wasmtime import _ffi as ffi
 
 from wasmbed.runtime import abi, faults, wasm
 from wasmbed.runtime.engine import running_engine
+from wasmbed.runtime.host.binding import SLOT_BYTES
 from wasmbed.runtime.profiles import MIB
 from wasmbed.runtime.watchdog import WALL_FACTOR, Owner, StoppedError
 
@@ -18,13 +20,22 @@ if TYPE_CHECKING:
 
     from wasmtime import Instance
 
-    from wasmbed.runtime.hostfuncs import HostFunctions
+    from wasmbed.runtime.host import HostFunctions
     from wasmbed.runtime.profiles import Profile
     from wasmbed.runtime.watchdog import Watchdog
 
 # Below the limit of the WebAssembly stack the thread needs room for host functions in Python; without it the overflow
 # meets the guard page and ends the process.
 THREAD_MARGIN_BYTES: Final = 8 * MIB
+_CALLABLE: Final = tuple(name for name in abi.ENTRIES if name != abi.MARKER)
+_MAX_VALUES: Final = max(max(len(kind.params), len(kind.results)) for kind in abi.ENTRIES.values())
+_ARGUMENTS: Final = tuple(struct.Struct("=" + f"i{SLOT_BYTES - 4}x" * count) for count in range(_MAX_VALUES + 1))
+_RESULT: Final = struct.Struct("=i")
+_MS: Final = 1_000_000
+
+
+class Finished(Exception):  # noqa: N818 - an orderly end that the module asked for
+    """The module ended its own call with exit status 0 (WASI)."""
 
 
 class Sandbox:
@@ -44,12 +55,14 @@ class Sandbox:
         except WasmtimeError as error:
             raise faults.Fault(f"the compiled module cannot be loaded: {error}") from error
         self.owner = Owner(self._engine.increment_epoch)
+        host.context.interrupted = self.owner.is_interrupted
         self._linker = Linker(self._engine)
-        host.define(self._linker)
+        host.define(self._linker, [(item.module, item.name or "") for item in self._module.imports])
         self._store: Store | None = None
         self._memory: Memory | None = None
         self._entries: dict[str, Func] = {}
-        self._result = (ffi.wasmtime_val_raw_t * 1)()
+        self._values = (ffi.wasmtime_val_raw_t * _MAX_VALUES)()
+        self.cpu_ns = 0
 
     def renew(self) -> None:
         """Throw the store away and instantiate the module again; raises faults.Fault or StoppedError."""
@@ -67,15 +80,15 @@ class Sandbox:
         exports = instance.exports(store)
         memory = exports.get(abi.MEMORY_EXPORT)
         self._memory = memory if isinstance(memory, Memory) else None
-        for name in (abi.START, abi.TICK):
+        for name in _CALLABLE:
             entry = exports.get(name)
             if isinstance(entry, Func):
                 self._entries[name] = entry
-        self._host.attach(store, self._memory)
+        self._host.context.memory.attach(store, self._memory)
 
     def _instantiate(self, store: Store) -> Instance:
         store.set_epoch_deadline(1)
-        call = self._watchdog.begin(self.owner, self._profile.cpu_ms_per_call * 1_000_000)
+        call = self._watchdog.begin(self.owner, self._profile.cpu_ms_per_call * _MS)
         try:
             return self._linker.instantiate(store, self._module)
         except Trap as trap:
@@ -89,36 +102,43 @@ class Sandbox:
         """Tell whether the module exports this function."""
         return entry in self._entries
 
-    def call(self, entry: str) -> int:
-        """Call an exported () -> i32 with the class' CPU time; return its result.
+    def call(self, entry: str, *arguments: int, limit_ms: int | None = None) -> int:
+        """Call an exported function with the class' CPU time, or limit_ms of it; return its result, 0 without one.
 
-        Raises faults.Fault when it traps or takes too long, StoppedError when the instance is to stop.
+        Raises faults.Fault when it traps or takes too long, Finished when it ended itself well, StoppedError when the
+        instance is to stop.
         """
-        store, function = self._store, self._entries[entry]
+        store, function, binder = self._store, self._entries[entry], self._host.binder
         if store is None:
             raise StoppedError
-        self._host.sleep_ms = self._host.trap = None
+        binder.trap = binder.exit_status = None
+        limit_ms = limit_ms or self._profile.cpu_ms_per_call
+        values = self._values
+        _ARGUMENTS[len(arguments)].pack_into(values, 0, *arguments)
         trap_pointer = ctypes.POINTER(ffi.wasm_trap_t)()
         # Relative to the engine's epoch now: an interruption too late for the last call is past, and none from `begin`
         # on is lost.
         store.set_epoch_deadline(1)
-        call = self._watchdog.begin(self.owner, self._profile.cpu_ms_per_call * 1_000_000)
+        call = self._watchdog.begin(self.owner, limit_ms * _MS)
         try:
             error = ffi.wasmtime_func_call_unchecked(
-                store._context(), ctypes.byref(function._func), self._result, 1, ctypes.byref(trap_pointer)
+                store._context(), ctypes.byref(function._func), values, _MAX_VALUES, ctypes.byref(trap_pointer)
             )
         finally:
             self._watchdog.end(self.owner, call)
+            self.cpu_ns += call.cpu_ns
+        if not error and not trap_pointer:
+            return int(_RESULT.unpack_from(values)[0]) if abi.ENTRIES[entry].results else 0
         trap = Trap._from_ptr(trap_pointer) if trap_pointer else None
         failure = WasmtimeError._from_ptr(error) if error else None
-        if trap is None and failure is None:
-            return int(self._result[0].i32)
-        if failure is not None and self._host.trap is not None:
-            raise faults.refused(entry, failure, self._host.trap)
+        if binder.exit_status == 0:
+            raise Finished
+        if failure is not None and binder.trap is not None:
+            raise faults.refused(entry, failure, binder.trap)
         if call.verdict == "stopped":
             raise StoppedError
         if call.verdict is not None:
-            raise faults.overtime(entry, call.verdict, self._profile.cpu_ms_per_call, WALL_FACTOR)
+            raise faults.overtime(entry, call.verdict, limit_ms, WALL_FACTOR)
         if trap is not None:
             raise faults.trapped(entry, trap, self._profile, self.memory_bytes)
         raise faults.Fault(f"{entry}: {failure}")
@@ -136,7 +156,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Free the store and its memory."""
-        self._host.detach()
+        self._host.context.memory.detach()
         self._entries.clear()
         self._memory = None
         if self._store is not None:

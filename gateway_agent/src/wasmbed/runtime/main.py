@@ -27,7 +27,9 @@ class RuntimeConfig:
 
 async def serve(config: RuntimeConfig) -> None:
     """Serve until cancelled."""
-    server = Server(Artifacts(config.cache_directory))
+    owners = config.socket.parent / "owners"
+    owners.mkdir(mode=0o700, exist_ok=True)
+    server = Server(Artifacts(config.cache_directory), owners)
     async with server.serving(config.socket):
         log.info("ready socket=%s wasmtime=%s", config.socket, WASMTIME_VERSION)
         service.notify("READY=1")

@@ -1,17 +1,15 @@
-"""Messages between the instances of one application in this runtime: by topic, copied, bounded.
-
-An instance reads a topic from its first `receive` on. A message that a reader has no room for is lost for that reader
-alone, and the sender is told.
-"""
+"""Messages between the instances of one application in this runtime, by topic; the readers' queues bound them."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING
 
-QUEUE_MESSAGES: Final = 32
-TOPICS_PER_READER: Final = 16
+from wasmbed.runtime import abi
+from wasmbed.runtime.abi import EventType
+
+if TYPE_CHECKING:
+    from wasmbed.runtime.inbox import Inbox
 
 
 class TooManyTopicsError(Exception):
@@ -19,28 +17,28 @@ class TooManyTopicsError(Exception):
 
 
 class Reader:
-    """One instance's queues; at most TOPICS_PER_READER * QUEUE_MESSAGES messages."""
+    """One instance and the handles of the topics it reads."""
 
-    def __init__(self, application: str) -> None:
+    def __init__(self, application: str, inbox: Inbox) -> None:
         self.application = application
-        self.queues: dict[bytes, deque[bytes]] = {}
+        self.inbox = inbox
+        self.topics: dict[bytes, int] = {}
 
 
 class Exchange:
-    """All readers of a runtime, by application; for use from any thread."""
+    """All readers, by application; for use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._readers: dict[str, list[Reader]] = {}
 
-    def join(self, application: str) -> Reader:
-        reader = Reader(application)
+    def join(self, application: str, inbox: Inbox) -> Reader:
+        reader = Reader(application, inbox)
         with self._lock:
             self._readers.setdefault(application, []).append(reader)
         return reader
 
     def leave(self, reader: Reader) -> None:
-        """Forget a reader and what it did not read."""
         with self._lock:
             readers = self._readers.get(reader.application, [])
             if reader in readers:
@@ -48,35 +46,31 @@ class Exchange:
             if not readers:
                 self._readers.pop(reader.application, None)
 
-    def send(self, sender: Reader, topic: bytes, data: bytes) -> tuple[int, int]:
-        """Give a message to every other reader of the topic; return how many got it and how many had no room."""
-        delivered = full = 0
-        with self._lock:
-            for reader in self._readers.get(sender.application, ()):
-                queue = None if reader is sender else reader.queues.get(topic)
-                if queue is None:
-                    continue
-                if len(queue) >= QUEUE_MESSAGES:
-                    full += 1
-                else:
-                    queue.append(data)
-                    delivered += 1
-        return delivered, full
-
-    def receive(self, reader: Reader, topic: bytes, capacity: int) -> bytes | int | None:
-        """Take the oldest message; None when there is none, its length when it is longer than capacity and stays.
+    def subscribe(self, reader: Reader, topic: bytes) -> int:
+        """Have a reader get a topic's messages; return its handle, the same for the same topic.
 
         Raises TooManyTopicsError.
         """
         with self._lock:
-            queue = reader.queues.get(topic)
-            if queue is None:
-                if len(reader.queues) >= TOPICS_PER_READER:
+            handle = reader.topics.get(topic)
+            if handle is None:
+                if len(reader.topics) >= abi.TOPICS:
                     raise TooManyTopicsError
-                reader.queues[topic] = deque()
-                return None
-            if not queue:
-                return None
-            if len(queue[0]) > capacity:
-                return len(queue[0])
-            return queue.popleft()
+                handle = reader.topics[topic] = len(reader.topics)
+            return handle
+
+    def forget(self, reader: Reader) -> None:
+        """Forget a reader's topics, for an application that starts anew."""
+        with self._lock:
+            reader.topics.clear()
+
+    def send(self, sender: Reader, topic: bytes, data: bytes) -> int:
+        """Give a message to every other reader of the topic; return how many there are."""
+        count = 0
+        with self._lock:
+            for reader in self._readers.get(sender.application, ()):
+                handle = None if reader is sender else reader.topics.get(topic)
+                if handle is not None:
+                    reader.inbox.put(EventType.MESSAGE, handle, data)
+                    count += 1
+        return count

@@ -35,6 +35,7 @@ MAX_ROUTES: Final = 256
 MAX_SENSORS: Final = 64
 MAX_DELIVERIES: Final = 4096
 KEY_BYTES: Final = 32
+NO_BLOCK: Final = -1
 # As much as a Placement can hold: 64 names of 128 and values of 4096 characters.
 MAX_ENV: Final = 64
 MAX_ENV_BYTES: Final = MAX_ENV * (128 + 4096) * 4
@@ -194,7 +195,7 @@ class Provision:
 
 @dataclass(frozen=True)
 class Secret:
-    """The sealing key of an application on a device, and the first of the 1,000 numbers reserved for it."""
+    """The sealing key of an application on a device, and the first of 1,000 numbers reserved for it, or NO_BLOCK."""
 
     application: str
     device: str
@@ -209,9 +210,8 @@ class Secret:
         key = octets(message, "key", KEY_BYTES)
         if len(key) != KEY_BYTES:
             raise ProtocolError(f"field 'key' has {len(key)} bytes and must have {KEY_BYTES}")
-        return cls(
-            text(message, "application"), text(message, "device"), key, number(message, "sequence", 0, (1 << 63) - 1)
-        )
+        sequence = number(message, "sequence", NO_BLOCK, (1 << 63) - 1)
+        return cls(text(message, "application"), text(message, "device"), key, sequence)
 
 
 @dataclass(frozen=True, slots=True)

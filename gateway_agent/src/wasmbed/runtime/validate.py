@@ -91,7 +91,7 @@ class Facts:
             exports=tuple(
                 ExportFact(e.name[:_SHOWN_NAME], e.kind, None if e.type is None else str(e.type), e.offset)
                 for e in contents.exports
-                if e.name in abi.EXPORTS or exports.matters(e.name)
+                if exports.matters(e.name)
             ),
             memory_bytes=max((memory.minimum_bytes for memory in contents.memories), default=0),
             memory_offset=contents.memories[0].offset if contents.memories else 0,
@@ -152,7 +152,7 @@ def _placed(text: str, contents: wasm.Contents, names: Mapping[int, str]) -> str
 
 def module_findings(facts: Facts) -> list[str]:
     """Return what is wrong with a module wherever it would run."""
-    return _bounded([*facts.faults, *_imports(facts), *_exports(facts), *_no_class(facts)])
+    return _bounded([*facts.faults, *_imports(facts), *exports.findings(facts), *_no_class(facts)])
 
 
 def start_findings(facts: Facts, profile: Profile, grants: Collection[str]) -> list[str]:
@@ -161,7 +161,7 @@ def start_findings(facts: Facts, profile: Profile, grants: Collection[str]) -> l
         [
             *facts.faults,
             *_imports(facts, grants, profile),
-            *_exports(facts),
+            *exports.findings(facts, profile),
             *_class(facts, profile),
             *_memory(facts, profile),
         ]
@@ -181,7 +181,7 @@ def _structure(contents: wasm.Contents) -> Iterator[str]:
     if contents.start_offset is not None:
         yield (
             f"a start section (at byte {contents.start_offset:#x}) is not allowed, it would run while the module is "
-            f"made; use {abi.START}"
+            f"made; use {abi.INIT}"
         )
     elements = sum(table.minimum for table in contents.tables)
     if elements > wasm.MAX_TABLE_ELEMENTS:
@@ -225,26 +225,6 @@ def _imports(facts: Facts, grants: Collection[str] | None = None, profile: Profi
             yield f"{item.shown}: this runtime has no such function"
         elif item.type != str(function.type):
             yield f"{item.shown}: its type is {item.type} and must be {function.type}"
-
-
-def _exports(facts: Facts) -> Iterator[str]:
-    by_name = {export.name: export for export in facts.exports}
-    if abi.START not in by_name and abi.TICK not in by_name:
-        yield f"exports neither {abi.START} nor {abi.TICK}, so there is nothing to run"
-    for name in (abi.START, abi.TICK):
-        export = by_name.get(name)
-        if export is None or (export.kind == "function" and export.type is None and facts.faults):
-            continue  # the type of a function is not known when its list was too long to read
-        if export.kind != "function" or export.type != str(abi.ENTRY_TYPE):
-            found = export.type or f"a {export.kind}"
-            yield f"export {name} (at byte {export.offset:#x}) is {found} and must be {abi.ENTRY_TYPE}"
-    memory = by_name.get(abi.MEMORY_EXPORT)
-    if memory is None or memory.kind != "memory":
-        for item in facts.imports:
-            function = abi.FUNCTIONS.get((item.module, item.name))
-            if function is not None and function.pointers:
-                yield f"{item.shown} takes pointers, so a memory must be exported as {abi.MEMORY_EXPORT!r}"
-                break
 
 
 def _no_class(facts: Facts) -> Iterator[str]:

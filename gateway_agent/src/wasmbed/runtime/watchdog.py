@@ -49,6 +49,11 @@ class Owner:
         self.call: Call | None = None
         self.stopping = False
 
+    def is_interrupted(self) -> bool:
+        """Whether the call under way is to end."""
+        call = self.call
+        return self.stopping or (call is not None and call.verdict is not None)
+
 
 class Watchdog:
     """The watching thread; start it with `start`, end it with `close`."""

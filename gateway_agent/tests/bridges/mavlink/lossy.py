@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from simulated_vehicle import SimulatedVehicle
 from wasmbed.bridges.mavlink.codec import Message, full
 from wasmbed.bridges.mavlink.operations import Ids, Operation
+from wasmbed_sitl import SimulatedVehicle
 
 IDS = Ids(245, 191, 1, 1)
 QUIET = frozenset({"HEARTBEAT", "ATTITUDE", "GLOBAL_POSITION_INT"})

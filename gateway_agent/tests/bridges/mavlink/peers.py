@@ -14,6 +14,7 @@ from wasmbed.bridges.mavlink.fleet import Fleet
 from wasmbed.bridges.mavlink.hub import Hub
 
 HERE = Path(__file__).parent
+SITL = HERE.parents[3] / "roles/lab_vehicle/files"
 
 
 async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -80,10 +81,24 @@ class Program:
 @asynccontextmanager
 async def program(name: str, *arguments: object) -> AsyncIterator[Program]:
     """Run a script of this folder until the context ends; it must print `ready`."""
+    async with running(name, str(HERE / name), *map(str, arguments)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def simulator(*arguments: object) -> AsyncIterator[Program]:
+    """Run simulated vehicles (ours, in their own process) until the context ends."""
+    async with running("wasmbed_sitl", "-m", "wasmbed_sitl", *map(str, arguments), cwd=SITL) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(name: str, *command: str, cwd: Path | None = None) -> AsyncIterator[Program]:
+    """Run Python until the context ends; it must print `ready`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(HERE / name),
-        *map(str, arguments),
+        *command,
+        cwd=cwd,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from peers import gateway, program, until
+from peers import gateway, simulator, until
 from wasmbed.bridges.mavlink.endpoints import Endpoint
 from wasmbed.bridges.mavlink.vehicle_state import Change
 
@@ -23,7 +23,7 @@ def resident_bytes() -> int:
 async def test_a_hundred_vehicles_are_kept_and_memory_stays() -> None:
     async with (
         gateway(Endpoint("fleet", "udpin:127.0.0.1:0", max_peers=128, isolate_peers=True)) as made,
-        program("simulated_vehicle.py", "--port", made.port_of("fleet"), "--count", COUNT, "--rate", 5),
+        simulator("--port", made.port_of("fleet"), "--count", COUNT, "--rate", 5),
     ):
         vehicles = [made.fleet.vehicle(system) for system in range(1, COUNT + 1)]
         lost: list[int] = []

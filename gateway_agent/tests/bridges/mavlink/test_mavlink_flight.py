@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from peers import Gateway, Program, gateway, program, until
+from peers import Gateway, Program, gateway, simulator, until
 from wasmbed.bridges.mavlink.actions import Actions, distance
 from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType
 from wasmbed.bridges.mavlink.offboard import LocalSetpoint
@@ -19,12 +19,12 @@ HOME = (47.397742, 8.545594)
 async def flying(autopilot: str = "px4") -> AsyncIterator[tuple[Gateway, Vehicle, Actions, Program]]:
     async with (
         gateway() as made,
-        program("simulated_vehicle.py", "--port", made.port, "--autopilot", autopilot, "--speed", 10) as simulator,
+        simulator("--port", made.port, "--autopilot", autopilot, "--speed", 10) as program,
     ):
         vehicle = made.fleet.vehicle(1)
         assert await vehicle.until(lambda s: s.connected and s.has_position, 10.0)
         assert await vehicle.until(lambda s: s.landed is Landed.ON_GROUND and s.home is not None, 10.0)
-        yield made, vehicle, Actions(vehicle), simulator
+        yield made, vehicle, Actions(vehicle), program
 
 
 async def airborne(actions: Actions) -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lossy import BAD, CLEAN, IDS, Network, World
-from simulated_vehicle import SimulatedVehicle
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.frames import FrameParser, decode_frame, make_frame
 from wasmbed.bridges.mavlink.parameter_files import (
@@ -40,6 +39,7 @@ from wasmbed.bridges.mavlink.parameters import (
     ReadParameter,
     WriteParameter,
 )
+from wasmbed_sitl import SimulatedVehicle
 
 BYTES, CAST = Encoding.BYTEWISE, Encoding.C_CAST
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from peers import gateway, program, until
+from peers import gateway, simulator, until
 from wasmbed.bridges.mavlink import Grant, Guard
 from wasmbed.bridges.mavlink.px4 import Px4Message, Topic, definitions, topics
 from wasmbed.bridges.mavlink.px4.bridge import Px4Bridge
@@ -30,7 +30,7 @@ async def test_a_flight_by_px4_msgs() -> None:
     guard = Guard("topics", frozenset({Grant.COMMAND, Grant.OFFBOARD}))
     async with (
         gateway() as made,
-        program("simulated_vehicle.py", "--port", made.port, "--speed", 10),
+        simulator("--port", made.port, "--speed", 10),
         Px4Bridge(made.fleet, made.fleet.vehicle(1), RELEASE, publish, guard).running() as bridge,
     ):
         vehicle = made.fleet.vehicle(1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Program, gateway, program, until
+from peers import Program, gateway, program, simulator, until
 from pymavlink import mavutil
 from pymavlink.dialects.v20 import common
 from wasmbed.bridges.mavlink.actions import Actions
@@ -72,7 +72,7 @@ async def test_four_stations_at_once_see_one_vehicle(tmp_path: Path) -> None:
     pytest.importorskip("mavsdk")
     async with (
         gateway(STATIONS, STREAM) as made,
-        program("simulated_vehicle.py", "--port", made.port, "--speed", 10) as _,
+        simulator("--port", made.port, "--speed", 10) as _,
         program("mavsdk_station.py", f"udpout://127.0.0.1:{made.port_of('stations')}", 1) as station,
         mavproxy(f"tcp:127.0.0.1:{made.port_of('stream')}", tmp_path, "param fetch", "wp list") as lines,
     ):
@@ -133,12 +133,12 @@ async def test_a_station_through_the_router_gets_what_it_gets_directly() -> None
         async with program("mavsdk_station.py", address, 1) as station:
             return [await ask(station, order) for order in orders]
 
-    async with gateway(STATIONS) as made, program("simulated_vehicle.py", "--port", made.port):
+    async with gateway(STATIONS) as made, simulator("--port", made.port):
         routed = await answers(f"udpout://127.0.0.1:{made.port_of('stations')}")
     listener = mavutil.mavlink_connection("udpin:127.0.0.1:0")
     port = listener.port.getsockname()[1]
     listener.close()
-    async with program("simulated_vehicle.py", "--port", port):
+    async with simulator("--port", port):
         direct = await answers(f"udpin://127.0.0.1:{port}")
     assert routed == direct
 
@@ -181,7 +181,7 @@ async def test_the_log_tool_reads_our_log(tmp_path: Path) -> None:
         pytest.skip("mavlogdump.py is not installed")
     async with gateway() as made:
         made.hub.switch.log = log = TelemetryLog(tmp_path)
-        async with program("simulated_vehicle.py", "--port", made.port):
+        async with simulator("--port", made.port):
             await made.fleet.vehicle(1).until(lambda s: s.connected and s.has_position, 10.0)
             await asyncio.sleep(1.0)
         log.flush(log.take(), 1.0)
@@ -199,7 +199,7 @@ async def test_the_log_tool_reads_our_log(tmp_path: Path) -> None:
 
 
 async def test_missions_of_two_clients_do_not_mix() -> None:
-    async with gateway(STATIONS) as made, program("simulated_vehicle.py", "--port", made.port):
+    async with gateway(STATIONS) as made, simulator("--port", made.port):
         vehicle = made.fleet.vehicle(1)
         assert await vehicle.until(lambda s: s.connected, 10.0)
         items = [PlanItem.position(16, HOME[0] + n / 1e4, HOME[1], 10.0) for n in range(50)]

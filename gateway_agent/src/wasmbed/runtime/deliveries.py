@@ -1,0 +1,68 @@
+"""What becomes of an event that the peer delivers to an instance; what does not fit the instance is ignored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from wasmbed.runtime import abi
+from wasmbed.runtime.abi import EventType, OwnerLoss
+
+if TYPE_CHECKING:
+    from wasmbed.runtime.host.context import Context
+    from wasmbed.runtime.protocol import Provision
+
+_BACKEND_OF: Final = {"px4": EventType.TELEMETRY, "sensor": EventType.SENSOR}
+
+
+def take_delivery(context: Context, kind: int, source: int, data: bytes) -> None:
+    """Take one event; from any thread."""
+    match kind:
+        case EventType.RESULT:
+            context.calls.result(source, data)
+        case EventType.TELEMETRY:
+            if source in abi.TELEMETRY and len(data) == abi.TELEMETRY[abi.Telemetry(source)].size:
+                context.feeds.take(EventType.TELEMETRY, source, data)
+        case EventType.SENSOR:
+            sensors = context.backends.of(context.request.device).sensors
+            if source < len(sensors) and abi.SAMPLE.size <= len(data) <= sensors[source].max_bytes:
+                context.feeds.take(EventType.SENSOR, source, data)
+        case EventType.ROS2:
+            longest = abi.ROS2_HEADER.size + abi.ros2_max(context.request.device_class)
+            if source in context.open_routes and abi.ROS2_HEADER.size <= len(data) <= longest:
+                context.calls.answered(data)
+                context.inbox.put(EventType.ROS2, source, data)
+        case EventType.SECURE:
+            _secure(context, data)
+        case EventType.OWNER:
+            context.ownership.release()
+            context.inbox.put(EventType.OWNER, 0, data[:1])
+        case EventType.LINK:
+            context.inbox.put(EventType.LINK, min(source, 1), b"")
+
+
+def _secure(context: Context, data: bytes) -> None:
+    sealer = context.backends.sealer(context.request.application, context.request.device)
+    content = None if sealer is None else sealer.receive(data)
+    reason = "not authentic, or an old one" if content is None else "the application does not take its messages"
+    if content is None or not context.inbox.put(EventType.SECURE, 0, content):
+        context.calls.must_tell("secure", "refused", reason)
+
+
+def take_provision(context: Context, before: Provision, now: Provision) -> None:
+    """Follow a change of what is behind the host modules of the instance's device."""
+    for module in sorted(set(before.available) - set(now.available)):
+        _lost(context, module)
+    if before.sensors != now.sensors:
+        context.feeds.forget(EventType.SENSOR)
+    for module in sorted(set(now.available) - set(before.available)):
+        context.calls.repeat(module)
+    if before.link != now.link:
+        context.inbox.put(EventType.LINK, int(now.link), b"")
+
+
+def _lost(context: Context, module: str) -> None:
+    context.calls.lost(module)
+    if module in _BACKEND_OF:
+        context.feeds.forget(_BACKEND_OF[module])
+    if module == "px4" and context.ownership.release():
+        context.inbox.put(EventType.OWNER, 0, bytes([OwnerLoss.LOST]))

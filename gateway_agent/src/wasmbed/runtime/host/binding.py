@@ -1,0 +1,179 @@
+"""Host functions bound to a module, with every argument checked, every call counted and its rate held.
+
+They are bound through wasmtime's unchecked C callbacks, not through its Python functions: a call costs a third, and an
+exception of one thread cannot surface in another's call (wasmtime-py keeps the last exception in one global).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import struct
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from wasmtime import FuncType, Linker, Memory, Store, ValType, WasmtimeError
+from wasmtime import _ffi as ffi
+
+from wasmbed.runtime.abi import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wasmbed.runtime.wasm import FunctionType
+
+log = logging.getLogger(__name__)
+
+SLOT_BYTES: Final = 16  # a wasmtime_val_raw_t holds the widest value, a v128
+_CODES: Final = {"i32": "i", "i64": "q", "f32": "f", "f64": "d"}
+_CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_NO_FINALIZER: Final = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+_TYPES: Final = {"i32": ValType.i32, "i64": ValType.i64, "f32": ValType.f32, "f64": ValType.f64}
+
+
+class HostTrap(Exception):  # noqa: N818 - it becomes a trap of the module, not an error of ours
+    """Ends the module's call; the message says which argument was wrong."""
+
+
+class Exit(Exception):  # noqa: N818 - an orderly end that the module asked for
+    """The module ended itself (WASI `proc_exit`)."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.status = status
+
+
+class Rate:
+    """A token bucket of as many tokens as it gets in a second."""
+
+    def __init__(self, per_s: float, *, now: float) -> None:
+        self._rate = per_s
+        self._tokens = per_s
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take a token if there is one."""
+        self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def drain(self, debt_s: float) -> None:
+        """Take all tokens, and those of the next debt_s seconds."""
+        self._tokens = -debt_s * self._rate
+
+
+class ModuleMemory:
+    """The exported memory of one running module; used by its thread alone."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+        self._memory: Memory | None = None
+
+    def attach(self, store: Store, memory: Memory | None) -> None:
+        """Use this store's memory from now on."""
+        self._context = store._context()
+        self._memory = memory
+
+    def detach(self) -> None:
+        self._context = self._memory = None
+
+    def at(self, pointer: int, length: int) -> int:
+        """Return the host address of a range; raises HostTrap when it is not all inside."""
+        if self._memory is None or self._context is None:
+            raise HostTrap("the module exports no memory")
+        pointer &= 0xFFFF_FFFF
+        size = ffi.wasmtime_memory_data_size(self._context, self._memory._memory)
+        if length < 0 or pointer + length > size:
+            raise HostTrap(f"{length} bytes at {pointer:#x} are not inside the memory of {size} bytes")
+        base = ctypes.cast(ffi.wasmtime_memory_data(self._context, self._memory._memory), ctypes.c_void_p).value or 0
+        return base + pointer
+
+    def get(self, pointer: int, length: int) -> bytes:
+        """Copy a range out; raises HostTrap."""
+        address = self.at(pointer, length)
+        return ctypes.string_at(address, length) if length else b""
+
+    def put(self, pointer: int, capacity: int, data: bytes) -> int:
+        """Write data; the whole capacity must be the module's, whatever is written. Its length, or TOOBIG."""
+        address = self.at(pointer, capacity)
+        if len(data) > capacity:
+            return Code.TOOBIG
+        ctypes.memmove(address, data, len(data))
+        return len(data)
+
+
+class Binder:
+    """Makes C callbacks of Python functions, counting by name; used by one instance's thread alone."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[Any] = []
+        # By name: calls, and how many of them were over their rate.
+        self.counts: dict[str, list[int]] = {}
+        self.rates: dict[str, Rate] = {}
+        self.trap: str | None = None
+        self.exit_status: int | None = None
+
+    def define(
+        self, linker: Linker, module: str, name: str, kind: FunctionType, rate_per_s: int, handler: Callable[..., Any]
+    ) -> None:
+        """Define one function in a linker; the linker must not outlive this object."""
+        callback = self._bind(f"{module}.{name}", kind, rate_per_s, handler)
+        self._callbacks.append(callback)
+        wasm_type = FuncType([_TYPES[t]() for t in kind.params], [_TYPES[t]() for t in kind.results])
+        error = ffi.wasmtime_linker_define_func_unchecked(
+            linker.ptr(),
+            *(ctypes.create_string_buffer(module.encode()), len(module.encode())),
+            *(ctypes.create_string_buffer(name.encode()), len(name.encode())),
+            wasm_type.ptr(),
+            ctypes.cast(callback, ffi.wasmtime_func_unchecked_callback_t),
+            None,
+            _NO_FINALIZER,
+        )
+        if error:
+            raise WasmtimeError._from_ptr(error)
+
+    def _bind(self, label: str, kind: FunctionType, rate_per_s: int, handler: Callable[..., Any]) -> Any:
+        """Make the C callback: read the arguments, call, write the result; a HostTrap becomes the call's trap."""
+        params = struct.Struct(
+            "=" + "".join(f"{_CODES[t]}{SLOT_BYTES - struct.calcsize(_CODES[t])}x" for t in kind.params)
+        )
+        result = struct.Struct("=" + _CODES[kind.results[0]]) if kind.results else None
+        slots = ctypes.c_char * (SLOT_BYTES * max(len(kind.params), len(kind.results), 1))
+        from_address, unpack_from = slots.from_address, params.unpack_from
+        count = self.counts.setdefault(label, [0, 0])
+        rate = Rate(rate_per_s, now=time.monotonic()) if rate_per_s and result is not None else None
+        if rate is not None:
+            self.rates[label] = rate
+        monotonic = time.monotonic
+
+        def call(_env: int, _caller: int, values: int, _count: int) -> int:
+            try:
+                raw = from_address(values)
+                count[0] += 1
+                if rate is not None and not rate.take(monotonic()):
+                    count[1] += 1
+                    value = Code.RATE
+                else:
+                    value = handler(*unpack_from(raw))
+                if result is not None:
+                    result.pack_into(raw, 0, value)
+            except HostTrap as trap:
+                return self._fail(f"{label}: {trap}")
+            except Exit as ended:
+                self.exit_status = ended.status
+                return self._fail(str(ended))
+            except BaseException:  # nothing may unwind through WebAssembly frames
+                log.exception("host function failed name=%s", label)
+                return self._fail(f"{label}: internal error of the host")
+            return 0
+
+        return _CALLBACK(call)
+
+    def _fail(self, message: str) -> int:
+        self.trap = message
+        data = message.encode()
+        trap = ffi.wasmtime_trap_new(ctypes.create_string_buffer(data), len(data))
+        return ctypes.cast(trap, ctypes.c_void_p).value or 0
