@@ -68,7 +68,7 @@ def test_a_session_comes_up_and_answers(new_line: Callable[..., Line]) -> None:
 
 def test_a_handshake_waits_for_its_answer_whatever_the_time_is(shim: Shim) -> None:
     # Once, an even millisecond made the wait look over as soon as it had begun.
-    for now in range(0, 6):
+    for now in range(6):
         device = Device(shim)
         device.boot(now)
         gateway = SecureLink(ends(), 0.0)

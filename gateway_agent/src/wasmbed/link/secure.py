@@ -14,6 +14,7 @@ answered. docs/link.md has the formats.
 from __future__ import annotations
 
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ INVITE_S: Final = 2.5
 # Invitations that others on the line can make us send are this far apart.
 INVITE_APART_S: Final = 0.5
 _EPOCH_STEPS: Final = 4
+_MOST_PENDING: Final = 4
 _LABEL: Final = b"wasmbed-link"
 
 
@@ -176,7 +178,8 @@ class SecureLink:
         self.lost_after_s = HEARTBEAT_S * MISSED_HEARTBEATS
         self._reader = frames.FrameReader()
         self._session: _Session | None = None
-        self._pending: _Session | None = None
+        # Each answered handshake may be the one the device goes on with, whatever the line did to the others.
+        self._pending: deque[_Session] = deque(maxlen=_MOST_PENDING)
         self._answered: tuple[bytes, bytes] = (b"", b"")
         self._nonce = os.urandom(NONCE_BYTES)
         self._heard = now
@@ -219,7 +222,8 @@ class SecureLink:
         """Give the session up."""
         if self._session is None:
             return []
-        self._session = self._pending = None
+        self._session = None
+        self._pending.clear()
         self.counters.lost += 1
         self._invited -= INVITE_S
         return [Lost(reason)]
@@ -279,7 +283,7 @@ class SecureLink:
                     yield Stranger(device)
                 return
             answer = handshake.write2()
-            self._pending = _Session(handshake.split(), device, index)
+            self._pending.appendleft(_Session(handshake.split(), device, index))
             self._answered = (body, answer)
             self._invited = now
             self._send(FrameType.MESSAGE2, answer)
@@ -292,34 +296,38 @@ class SecureLink:
             self.counters.bad_frames += 1
             return
         counter, sealed = found[0], body[found[1] :]
-        if self._pending is not None:
+        for pending in self._pending:
             try:
-                message = self._pending.open(counter, sealed)
+                message = pending.open(counter, sealed)
             except noise.NoiseError:
                 pass
             else:
                 replaced = self._session is not None
-                self._session, self._pending = self._pending, None
+                self._session = pending
+                self._pending.clear()
                 # Its nonce is used up: a recorded message 1 is worth nothing from now on.
                 self._nonce, self._answered = os.urandom(NONCE_BYTES), (b"", b"")
                 self._renewing = False
                 self.counters.handshakes += 1
                 self._heard = now
                 self.counters.frames_in += 1
-                yield Up(self._session.device, self._session.gateway, replaced)
+                yield Up(pending.device, pending.gateway, replaced)
                 yield Message(message)
                 return
         if self._session is None:
             self.counters.forged += 1
             self._invite(now, INVITE_APART_S)
             return
-        if self._session.is_replay(counter):
-            self.counters.replays += 1
-            return
         try:
+            if self._session.is_replay(counter):
+                self.counters.replays += 1
+                raise noise.NoiseError("the message was there before")
             message = self._session.open(counter, sealed)
         except noise.NoiseError:
-            self.counters.forged += 1
+            self.counters.forged += not self._session.is_replay(counter)
+            # Nothing but such messages: perhaps the device has a session that we do not know.
+            if now - self._heard > INVITE_S:
+                self._invite(now, INVITE_S)
             return
         self.counters.frames_in += 1
         self._heard = now
