@@ -171,6 +171,13 @@ extern struct telemetry app_telemetry[APP_TELEMETRY];
 /* Keeps the newest record of a kind. */
 bool telemetry_put(uint32_t kind, const uint8_t *data, uint32_t length);
 
+/* ---- host_secure.c -------------------------------------------------------------------------------------------------- */
+enum wb_rc secure_secret(void *context, struct wb_text application, const uint8_t *key, uint64_t sequence);
+/* Opens a message from the cloud where it lies; false when it is not authentic or not newer than the last one. */
+bool secure_open(struct instance *instance, uint8_t *data, uint32_t length, uint32_t *at, uint32_t *bytes, uint64_t *number);
+/* The message of this number was taken: it and those before are refused from now on. */
+void secure_taken(struct instance *instance, uint64_t number);
+
 /* ---- sensors.c ------------------------------------------------------------------------------------------------------ */
 /* A sample as `sensor.read` gives it: header and values; 0 when none came yet. */
 uint32_t sensors_sample(uint32_t index, uint8_t sample[APP_TELEMETRY_BYTES]);
