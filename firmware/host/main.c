@@ -1,7 +1,8 @@
 /* The interpreter as a program: what a device would do with a module, on a developer's desk.
  *
  *   wasmbed-interp info  MODULE                        one line of JSON: flash, RAM, imports, exports
- *   wasmbed-interp run   MODULE [--ticks N] [limits]   wasmbed_start, then wasmbed_tick N times
+ *   wasmbed-interp run   MODULE [--seconds N] [--env NAME=VALUE]... [limits]
+ *                        wasmbed_init, the events of its timers in N seconds (which pass at once), wasmbed_stop
  *   wasmbed-interp call  MODULE FUNCTION [NUMBER...] [limits]
  *   limits: --fuel N --stack BYTES --ram BYTES --flash BYTES
  */
@@ -9,15 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
-
-#include "wbi.h"
+#include "world.h"
 
 static uint8_t *flash_memory;
 static struct {
-    uint32_t fuel, stack, ram, flash, ticks;
-} limits = {100000000u, 8192, 1u << 20, 4u << 20, 1};
+    uint32_t fuel, stack, ram, flash, seconds;
+} limits = {100000000u, 8192, 1u << 20, 4u << 20, 10};
+static struct world world;
 
 /* NOR: a programmed place is not programmed again. */
 static bool program(void *context, uint32_t offset, const uint8_t *data, uint32_t length) {
@@ -30,101 +29,6 @@ static bool program(void *context, uint32_t offset, const uint8_t *data, uint32_
     }
     return true;
 }
-
-/* ---- wasmbed:sys ------------------------------------------------------------------------------------------ */
-
-static int32_t negative(int32_t number) { return -number; }
-enum { BAD_ARGUMENT = 22, AGAIN = 11 };
-
-static enum wbi_status host_log(struct wbi_instance *in, void *context, uint32_t *cells) {
-    static const char *const levels[] = {"error", "warning", "info", "debug", "trace"};
-    const uint8_t *text = wbi_guest(in, cells[1], cells[2]);
-    (void)context;
-    if (text == NULL) {
-        return WBI_TRAP_MEMORY;
-    }
-    printf("%s: %.*s\n", levels[cells[0] < 5 ? cells[0] : 4], (int)cells[2], (const char *)text);
-    return WBI_OK;
-}
-
-static enum wbi_status host_clock(struct wbi_instance *in, void *context, uint32_t *cells) {
-    struct timespec now;
-    (void)in;
-    clock_gettime(context == NULL ? CLOCK_MONOTONIC : CLOCK_REALTIME, &now);
-    const uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    cells[0] = (uint32_t)ns;
-    cells[1] = (uint32_t)(ns >> 32);
-    return WBI_OK;
-}
-
-static enum wbi_status host_random(struct wbi_instance *in, void *context, uint32_t *cells) {
-    uint8_t *buffer = wbi_guest(in, cells[0], cells[1]);
-    (void)context;
-    if (buffer == NULL) {
-        return WBI_TRAP_MEMORY;
-    }
-    cells[0] = cells[1] <= 256 && getrandom(buffer, cells[1], 0) == (ssize_t)cells[1] ? cells[1]
-                                                                                     : (uint32_t)negative(BAD_ARGUMENT);
-    return WBI_OK;
-}
-
-static enum wbi_status host_no_messages(struct wbi_instance *in, void *context, uint32_t *cells) {
-    (void)in;
-    (void)context;
-    cells[0] = (uint32_t)negative(AGAIN);
-    return WBI_OK;
-}
-
-static enum wbi_status host_sent(struct wbi_instance *in, void *context, uint32_t *cells) {
-    (void)in;
-    (void)context;
-    cells[0] = cells[3];
-    return WBI_OK;
-}
-
-static enum wbi_status host_device_name(struct wbi_instance *in, void *context, uint32_t *cells) {
-    static const char name[] = "default/desk";
-    uint8_t *buffer = wbi_guest(in, cells[0], cells[1]);
-    (void)context;
-    if (buffer == NULL) {
-        return WBI_TRAP_MEMORY;
-    }
-    if (cells[1] < sizeof name - 1) {
-        cells[0] = (uint32_t)negative(BAD_ARGUMENT);
-        return WBI_OK;
-    }
-    memcpy(buffer, name, sizeof name - 1);
-    cells[0] = sizeof name - 1;
-    return WBI_OK;
-}
-
-static enum wbi_status host_env(struct wbi_instance *in, void *context, uint32_t *cells) {
-    (void)in;
-    (void)context;
-    cells[0] = (uint32_t)negative(BAD_ARGUMENT);
-    return WBI_OK;
-}
-
-static enum wbi_status host_sleep_hint(struct wbi_instance *in, void *context, uint32_t *cells) {
-    (void)in;
-    (void)context;
-    (void)cells;
-    return WBI_OK;
-}
-
-static int realtime;
-static const struct wbi_host_function host[] = {
-    {"wasmbed:sys", "log", "iii:", host_log, NULL},
-    {"wasmbed:sys", "clock_monotonic_ns", ":I", host_clock, NULL},
-    {"wasmbed:sys", "clock_realtime_ns", ":I", host_clock, &realtime},
-    {"wasmbed:sys", "random", "ii:i", host_random, NULL},
-    {"wasmbed:sys", "send", "iiii:i", host_sent, NULL},
-    {"wasmbed:sys", "recv", "iiii:i", host_no_messages, NULL},
-    {"wasmbed:sys", "device_name", "ii:i", host_device_name, NULL},
-    {"wasmbed:sys", "env", "iiii:i", host_env, NULL},
-    {"wasmbed:sys", "sleep_hint", "i:", host_sleep_hint, NULL},
-};
-enum { HOST_COUNT = sizeof host / sizeof host[0] };
 
 /* ---- loading ---------------------------------------------------------------------------------------------- */
 
@@ -235,7 +139,7 @@ static bool invoke(struct wbi_instance *in, const char *name, const uint64_t *ar
         const uint64_t value = wbi_result(in, function, i);
         if (needed) {
             printf("%" PRId64 "\n", (type[4 + type[2] + i] & 1) != 0 ? (int64_t)value : (int32_t)(uint32_t)value);
-        } else if ((int32_t)(uint32_t)value < 0) {
+        } else if ((int32_t)(uint32_t)value < 0 || (value != 0 && strcmp(name, "wasmbed_init") == 0)) {
             fprintf(stderr, "%s gave %d\n", name, (int32_t)(uint32_t)value);
             *code = 1;
             return false;
@@ -244,11 +148,38 @@ static bool invoke(struct wbi_instance *in, const char *name, const uint64_t *ar
     return true;
 }
 
-static int run(const struct wbi_buffers *buffers, int count, char **arguments, bool ticking) {
+/* wasmbed_init, events and wasmbed_stop, each if the module has it. */
+static int live(struct wbi_instance *in) {
+    static const uint8_t missed[4];
+    uint32_t function;
+    int code = 0;
+    world.logs_time = true;
+    world.end_ns = (int64_t)limits.seconds * 1000000000;
+    invoke(in, "wasmbed_init", NULL, 0, false, &code);
+    for (int32_t timer; code == 0 && (timer = world_next(&world)) >= 0;) {
+        const uint64_t event[3] = {WORLD_TIMER_EVENT, (uint64_t)timer, sizeof missed};
+        world.event = missed;
+        world.event_bytes = sizeof missed;
+        if (!wbi_find_function(in, "wasmbed_event", 13, &function)) {
+            break;
+        }
+        invoke(in, "wasmbed_event", event, 3, false, &code);
+        world.event = NULL;
+    }
+    if (code == 0) {
+        world.now_ns = world.end_ns;
+        invoke(in, "wasmbed_stop", NULL, 0, false, &code);
+    }
+    return code;
+}
+
+static int run(const struct wbi_buffers *buffers, int count, char **arguments, bool living) {
     struct wbi_instance in;
     uint64_t numbers[16];
+    uint32_t functions;
     int code = 0;
-    enum wbi_status status = wbi_instantiate(&in, flash_memory, buffers, host, HOST_COUNT, NULL, 0);
+    const struct wbi_host_function *host = world_functions(&world, &functions);
+    enum wbi_status status = wbi_instantiate(&in, flash_memory, buffers, host, functions, NULL, 0);
     if (status == WBI_OK) {
         wbi_set_fuel(&in, limits.fuel);
         status = wbi_start(&in);
@@ -256,24 +187,19 @@ static int run(const struct wbi_buffers *buffers, int count, char **arguments, b
     if (status != WBI_OK) {
         return ended(&in, status);
     }
-    if (!ticking) {
-        for (int i = 1; i < count && i <= 16; i++) {
-            numbers[i - 1] = strtoull(arguments[i], NULL, 0);
-        }
-        invoke(&in, arguments[0], numbers, (uint32_t)count - 1, true, &code);
-        return code;
+    if (living) {
+        return live(&in);
     }
-    invoke(&in, "wasmbed_start", NULL, 0, false, &code);
-    for (uint32_t i = 0; code == 0 && i < limits.ticks; i++) {
-        if (!invoke(&in, "wasmbed_tick", NULL, 0, false, &code)) {
-            break;
-        }
+    for (int i = 1; i < count && i <= 16; i++) {
+        numbers[i - 1] = strtoull(arguments[i], NULL, 0);
     }
+    invoke(&in, arguments[0], numbers, (uint32_t)count - 1, true, &code);
     return code;
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: wasmbed-interp info MODULE | run MODULE [--ticks N] | call MODULE FUNCTION [NUMBER...]\n"
+    fprintf(stderr, "usage: wasmbed-interp info MODULE | run MODULE [--seconds N] [--env NAME=VALUE]... |\n"
+                    "       call MODULE FUNCTION [NUMBER...]\n"
                     "       [--fuel N] [--stack BYTES] [--ram BYTES] [--flash BYTES]\n");
     return 2;
 }
@@ -287,7 +213,7 @@ int main(int argc, char **argv) {
                    {"--stack", &limits.stack},
                    {"--ram", &limits.ram},
                    {"--flash", &limits.flash},
-                   {"--ticks", &limits.ticks}};
+                   {"--seconds", &limits.seconds}};
     char *rest[32];
     int count = 0;
     for (int i = 1; i < argc; i++) {
@@ -297,6 +223,8 @@ int main(int argc, char **argv) {
         }
         if (value != NULL && i + 1 < argc) {
             *value = (uint32_t)strtoul(argv[++i], NULL, 0);
+        } else if (strcmp(argv[i], "--env") == 0 && i + 1 < argc && world.env_count < WORLD_ENV) {
+            world.env[world.env_count++] = argv[++i];
         } else if (count < 31) {
             rest[count++] = argv[i];
         }

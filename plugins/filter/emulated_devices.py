@@ -19,7 +19,7 @@ def emulated_devices(devices: list[dict], keys: dict[str, str], firmware_dir: st
         try:
             row = {
                 "address": address,
-                "firmware": f"{firmware_dir}/{device['board']}.bin",
+                "firmware": f"{firmware_dir}/{device['board']}.flash",
                 "gateway_key": keys[device["gateway"]],
                 **{key: value for key, value in device.items() if key not in FOR_KUBERNETES},
             }

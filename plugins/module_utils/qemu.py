@@ -16,12 +16,11 @@ from ansible_collections.wasmbed.edge.plugins.module_utils.services import Attri
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 GROUP = "wasmbed-serial"
-FLASH_BYTES = 1 << 20
 SOCKETS = ("serial.sock", "monitor.sock", "control.sock")
 # The machine, and the time of one instruction as a power of two of nanoseconds: 168 MHz and 16 MHz in round figures.
 BOARDS = {
-    "stm32": ("qemu-system-arm", "netduinoplus2", 3, 0x08000000),
-    "hifive1": ("qemu-system-riscv32", "sifive_e", 6, 0x20400000),
+    "stm32": ("qemu-system-arm", "netduinoplus2", 3),
+    "hifive1": ("qemu-system-riscv32", "sifive_e", 6),
 }
 # The guest's semihosting calls reach the host: no new processes or rights, and a root folder with its own flash only.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -64,13 +63,14 @@ def check(devices: list[dict]) -> None:
 
 def command(device: dict, paths: Paths) -> list[str]:
     """Return the command that runs a device's machine; it works in the device's folder."""
-    program, machine, shift, flash_base = BOARDS[device["board"]]
+    program, machine, shift = BOARDS[device["board"]]
     serial, monitor, control = (os.path.join(paths.run, device["name"], name) for name in SOCKETS)
     return [
         program,
         *("-machine", machine, "-nodefaults", "-display", "none", "-monitor", "none"),
         *("-icount", f"shift={shift},sleep=on"),
-        *("-device", f"loader,file=flash.bin,addr={flash_base:#x},force-raw=on"),
+        # The flash file is an ELF file too, so that the machine finds its own start in it.
+        *("-kernel", "flash.bin"),
         *("-chardev", f"socket,id=line,path={serial},server=on,wait=off", "-serial", "chardev:line"),
         *("-qmp", f"unix:{monitor},server=on,wait=off", "-qmp", f"unix:{control},server=on,wait=off"),
         *("-semihosting-config", "enable=on,target=native,arg=flash.bin"),
@@ -166,7 +166,7 @@ class Devices:
             self._host.changes.append(f"attributes of {flash}")
             if not self._check_mode:
                 attributes.apply(flash)
-        return {"public_key": answer["public_key"], "firmware": answer["firmware"]}
+        return {"public_key": answer["public_key"] or "", "firmware": answer["firmware"]}
 
     def _wasmbed(self, device: dict, *options: str) -> dict:
         out = self._host.command(

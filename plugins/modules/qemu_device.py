@@ -97,14 +97,14 @@ EXAMPLES = r"""
     devices:
       - name: mcu-1
         board: stm32
-        firmware: /var/lib/wasmbed/bundle/firmware/stm32.bin
+        firmware: /var/lib/wasmbed/bundle/firmware/stm32.flash
         gateway: gw1
         gateway_key: hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
         address: 10.79.0.41
         port: 5501
       - name: riscv-1
         board: hifive1
-        firmware: /var/lib/wasmbed/bundle/firmware/hifive1.bin
+        firmware: /var/lib/wasmbed/bundle/firmware/hifive1.flash
         gateway: gw1
         gateway_key: hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
         address: 10.79.0.41

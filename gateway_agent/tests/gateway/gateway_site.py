@@ -98,6 +98,8 @@ class Site:
     cache: Path
     name: str
     limits: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Further sections of agent.yaml."""
 
     def __post_init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="wbg-"))
@@ -145,6 +147,7 @@ class Site:
                 "credentials_file": str(self.registry.credentials_file),
             },
             "lease": {"duration_s": 4, "renew_s": 1},
+            **self.settings,
             **sections,
         }
         self.config.write_text(yaml.safe_dump(document))

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[3]
-SLOW = frozenset({"artifacts", "examples", "hostile", "server", "spec", "supervisor"})
+SLOW = frozenset(
+    {"artifacts", "examples", "hostile", "mutants", "server", "spec", "supervisor", "update", "wasi", "workers"}
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

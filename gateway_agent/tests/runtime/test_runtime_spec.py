@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from official_tests import modules, proposals
 from wasmbed.runtime import features, validate, wasm
 from wasmbed.runtime.features import Feature
 from wasmbed.runtime.profiles import CLASSES
 from wasmtime import Config, Engine, Module, WasmtimeError
 from wasmtime import _ffi as ffi
+
+from tests.support.official_tests import modules, proposals
 
 # What wasmtime can switch off, with what stands upon it.
 SWITCHES = {

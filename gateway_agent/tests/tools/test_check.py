@@ -148,3 +148,10 @@ def test_what_is_no_module_is_refused_with_its_first_fault(
         main.main()
     assert ended.value.code == 1
     assert "does not begin with the bytes 00 61 73 6d" in capsys.readouterr().out
+
+
+def test_a_module_of_another_abi_is_told_so(check: Any, tmp_path: Path) -> None:
+    text = '(func (export "wasmbed_abi_2")) (func (export "wasmbed_event") (param i64))'
+    code, report = check(text)
+    assert code == 1
+    assert any("export wasmbed_event (at byte 0x" in finding for finding in report["findings"])

@@ -20,7 +20,7 @@ APPLICATION = """(module
   (global (mut i32) (i32.const 256))
   (global $heap (export "__heap_base") i32 (i32.const 300))
   (data (i32.const 260) "hello")
-  (func (export "wasmbed_start") (result i32)
+  (func (export "wasmbed_init") (result i32)
     (call $log (i32.const 2) (i32.const 260) (i32.const 5)) (i32.const 0)))"""
 
 
@@ -124,9 +124,55 @@ def test_endless_application_ends_by_fuel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "loop.wasm"
-    source.write_bytes(module('(module (func (export "wasmbed_start") (loop (br 0))))'))
+    source.write_bytes(module('(module (func (export "wasmbed_init") (loop (br 0))))'))
     assert command(monkeypatch, "run", "--interp", "--fuel", "10000", str(source)) == 1
     assert "out of fuel" in capfd.readouterr().err
+
+
+TIMED = """(module
+  (import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))
+  (import "wasmbed:sys" "timer_set" (func $timer (param i32 i32 i32) (result i32)))
+  (import "wasmbed:sys" "env" (func $env (param i32 i32 i32 i32) (result i32)))
+  (import "wasmbed:sys" "event_read" (func $read (param i32 i32 i32) (result i32)))
+  (import "wasmbed:sys" "clock_monotonic_ns" (func $clock (result i64)))
+  (import "wasmbed:px4" "acquire" (func $acquire (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "WORDevent stop ")
+  (func (export "wasmbed_abi_1"))
+  (func (export "wasmbed_init") (result i32)
+    (if (i32.ne (call $acquire) (i32.const -19)) (then unreachable))
+    (call $log (i32.const 2) (i32.const 64) (call $env (i32.const 0) (i32.const 4) (i32.const 64) (i32.const 32)))
+    (drop (call $timer (i32.const 3) (i32.const 500) (i32.const 0)))
+    (call $timer (i32.const 5) (i32.const 0) (i32.const 2000)))
+  (func (export "wasmbed_event") (param $type i32) (param $source i32) (param $length i32) (result i32)
+    (if (i32.ne (call $read (i32.const 0) (i32.const 100) (local.get $length)) (i32.const 4)) (then unreachable))
+    (i32.store8 (i32.const 9) (i32.add (i32.const 48) (local.get $source)))
+    (call $log (i32.const 1) (i32.const 4) (i32.const 6)) (i32.const 0))
+  (func (export "wasmbed_stop") (call $log (i32.const 0) (i32.const 10) (i32.const 4))))"""
+
+
+def test_a_life_at_the_desk_has_timers_settings_and_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "app.wasm"
+    source.write_bytes(module(TIMED))
+    assert command(monkeypatch, "run", "--interp", "--seconds", "5", "--env", "WORD=hi", str(source)) == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "0.0 s info: hi",
+        "0.5 s warning: event3",
+        "2.0 s warning: event5",
+        "4.0 s warning: event5",
+        "5.0 s error: stop",
+    ]
+
+
+def test_an_init_that_is_not_zero_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "app.wasm"
+    source.write_bytes(module('(module (func (export "wasmbed_init") (result i32) (i32.const 7)))'))
+    assert command(monkeypatch, "run", "--interp", str(source)) == 1
+    assert "wasmbed_init gave 7" in capfd.readouterr().err
 
 
 def test_missing_file_is_an_error_and_no_traceback(

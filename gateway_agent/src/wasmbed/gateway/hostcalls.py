@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from wasmbed.bridges.ros2 import Ros2Error
 from wasmbed.gateway.ros2 import Ros2Backend
+from wasmbed.gateway.runtime_figures import RuntimeFigures
 from wasmbed.gateway.sealing_key import KeyFileError
 from wasmbed.gateway.secure import SecureBackend
 from wasmbed.hostcalls import Dispatcher, Ended, HostCallMetrics, PeerGoneError, RefusedError, Status
@@ -61,6 +62,8 @@ class HostCalls:
         self._config = config
         self._registry = registry
         self.dispatcher = Dispatcher(metrics=HostCallMetrics(registry))
+        self.figures = RuntimeFigures()
+        registry.register(self.figures)
         self._specs: dict[str, HostInstance] = {}
         self.secure: SecureBackend | None = None
         self.vehicle_sensors: VehicleSource | None = None

@@ -47,6 +47,7 @@ async def keep_runtime(
                 _log.info("runtime connected wasmtime=%s instances=%d", hello.wasmtime, len(instances))
                 metrics.runtime_connections.inc()
                 hosted, instances = await hosts.attach(client, instances, reconciler.wanted)
+                following = loop.create_task(hosts.figures.follow(client))
                 try:
                     reconciler.attach(hosted, instances)
                     on_state(hello, "")
@@ -59,6 +60,7 @@ async def keep_runtime(
                         else:
                             hosted.submit(event)
                 finally:
+                    following.cancel()
                     hosted.lost()
         except (RuntimeGone, RequestRefused) as error:
             if connected_at is not None or failures == 0:

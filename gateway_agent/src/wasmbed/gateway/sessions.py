@@ -135,7 +135,7 @@ class Sessions:
         known()
         session = Session(self._services, channel, identity, hello)
         if hello.check:
-            await channel.finish(session.welcome({}).to_wire())
+            await channel.finish(session.welcome(dict.fromkeys(messages.SPOOLS, 0)).to_wire())
             return
         await self._replace(session)
 

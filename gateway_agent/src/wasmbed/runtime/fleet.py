@@ -256,7 +256,11 @@ class Fleet:
                 with contextlib.suppress(WorkerGoneError, Refusal):
                     answer = await worker.process.call("list", {})
                     rows |= {row["instance"]: row for row in answer["instances"]}
-        return [rows.get(name) or _row(entry) for name, entry in self._entries.items()]
+        # A worker that was started again does not know of an update that brought the one before down.
+        return [
+            {**row, "previous": row["previous"] or entry.previous} if (row := rows.get(name)) else _row(entry)
+            for name, entry in self._entries.items()
+        ]
 
     async def metrics(self) -> dict[str, int]:
         """Return the counters of all workers that run, added up."""

@@ -39,6 +39,11 @@ class _Timer:
     period_ns: int
 
 
+def _key(kind: int, source: int) -> tuple[int, int]:
+    """What a newer event replaces the older of; for the link both sources are one thing."""
+    return (kind, 0) if kind == EventType.LINK else (kind, source)
+
+
 class Inbox:
     """The queue; `put` from any thread, `next` on the instance's own."""
 
@@ -62,13 +67,13 @@ class Inbox:
     def put(self, kind: int, source: int, data: bytes) -> bool:
         """Add an event; False when it is refused because it may neither be dropped nor wait."""
         with self._changed:
-            key = (kind, source)
+            key = _key(kind, source)
             if kind == EventType.SECURE and self._waiting[kind] >= abi.SECURE_EVENTS:
                 return False
             if kind in _NEWEST and key in self._newest:
                 event = self._queue[self._newest[key]]
                 self._bytes += self._cost(data) - self._cost(event.data)
-                event.data = data
+                event.source, event.data = source, data
                 if kind in _DROPPABLE:
                     self._drop(kind)
                 return True
@@ -167,7 +172,7 @@ class Inbox:
         self._queue[self._number] = event
         self._bytes += self._cost(event.data)
         self._waiting[event.type] += 1
-        key = (event.type, event.source)
+        key = _key(event.type, event.source)
         if event.type in _NEWEST or event.type == EventType.TIMER:
             self._newest[key] = self._number
         elif event.type in _LANES:
@@ -183,7 +188,7 @@ class Inbox:
         event = self._queue.pop(number)
         self._bytes -= self._cost(event.data)
         self._waiting[event.type] -= 1
-        key = (event.type, event.source)
+        key = _key(event.type, event.source)
         self._newest.pop(key, None)
         lane = self._lanes.get(key)
         if lane is not None:

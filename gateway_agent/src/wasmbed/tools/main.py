@@ -31,7 +31,9 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    options = ["--ticks", str(arguments.ticks), "--fuel", str(arguments.fuel)]
+    options = ["--seconds", str(arguments.seconds), "--fuel", str(arguments.fuel)]
+    for setting in arguments.env:
+        options += ["--env", setting]
     for board in pack.BOARDS:
         if board.name == arguments.board:
             options += [
@@ -109,7 +111,8 @@ def parser() -> argparse.ArgumentParser:
     two = commands.add_parser("run", help="run a module on this machine")
     two.add_argument("module", type=Path)
     two.add_argument("--interp", action="store_true", required=True, help="with the microcontrollers' interpreter")
-    two.add_argument("--ticks", type=int, default=1, help="calls of wasmbed_tick after wasmbed_start")
+    two.add_argument("--seconds", type=int, default=10, help="of its life, which pass at once; default: 10")
+    two.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a value of spec.env; repeatable")
     two.add_argument("--fuel", type=int, default=100_000_000, help="for each call, in bytes of translated code")
     two.add_argument("--board", choices=[board.name for board in pack.BOARDS], help="with this board's limits")
     two.set_defaults(action=_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import select
 import sys
 import time
@@ -23,6 +24,10 @@ def order(vehicle: SimulatedVehicle, line: str, now: float) -> None:
     elif word == "mode":
         main, sub = rest.split(".")
         vehicle.mode = (int(main), int(sub))
+    elif word == "fly":
+        vehicle.lift(float(rest))
+    elif word == "land":
+        vehicle.lift(0.0)
     elif word == "failsafe":
         vehicle.failsafe = rest == "1"
     elif word == "deaf":
@@ -38,7 +43,8 @@ def main() -> None:
         "wasmbed_sitl",
         description="Simulated autopilots that speak MAVLink 2 over UDP, each from a socket of its own. Not PX4.",
         epilog="Lines of standard input are orders: reboot; fix 0; mode 4.3; failsafe 0 (no hold when setpoints stop); "
-        "deaf 3 (hears no commands for so many seconds); battery 40; silent 1 (answers no parameter writes).",
+        "deaf 3 (hears no commands for so many seconds); battery 40; "
+        "fly 10 (be in the air at once); land (be on the ground); silent 1 (answers no parameter writes).",
     )
     parser.add_argument("--host", default="127.0.0.1", help="the gateway (default: %(default)s)")
     parser.add_argument("--port", type=int, required=True, help="the port of its endpoint")
@@ -73,16 +79,20 @@ def run(wires: list[Wire], *, orders: bool) -> None:
     standard_input = sys.stdin.fileno() if orders else -1
     readers = [*by_number, standard_input] if orders else [*by_number]
     following = time.monotonic()
+    pending = b""
     while True:
         readable, _, _ = select.select(readers, [], [], max(0.0, following - time.monotonic()))
         now = time.monotonic()
         for ready in readable:
             if ready == standard_input:
-                line = sys.stdin.readline()
-                if not line:
+                # Not by readline: what it buffers is nothing that select sees.
+                data = os.read(standard_input, 4096)
+                if not data:
                     return
-                for wire in wires:
-                    order(wire.vehicle, line, now)
+                *lines, pending = (pending + data).split(b"\n")
+                for line in lines:
+                    for wire in wires:
+                        order(wire.vehicle, line.decode(), now)
             else:
                 by_number[ready].receive(now)
         if now >= following:

@@ -79,6 +79,12 @@ class SimulatedVehicle:
         for server in self.plans.values():
             server.count, server.incoming = None, []
 
+    def lift(self, height_m: float) -> None:
+        """Be armed and holding at a height, or disarmed on the ground (0), without the way there."""
+        self.height, self.armed, self.mode = height_m, height_m > 0, HOLD if height_m > 0 else MANUAL
+        self.target = (self.north, self.east, height_m) if height_m > 0 else None
+        self.demanded = None
+
     # --- what comes in
 
     def handle(self, name: str, fields: dict[str, Any], sender: tuple[int, int], now: float) -> Out:  # noqa: PLR0911

@@ -15,7 +15,7 @@ from ansible_collections.wasmbed.edge.plugins.module_utils import qemu, services
 DEVICE = {
     "name": "mcu-1",
     "board": "stm32",
-    "firmware": "/images/stm32.bin",
+    "firmware": "/images/stm32.flash",
     "gateway": "gw1",
     "gateway_key": "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
     "address": "10.79.0.41",
@@ -178,7 +178,7 @@ def test_inventory_devices_become_edge_devices_with_their_keys():
         "gateway": "gw1",
         "port": 5501,
         "address": "10.79.0.41",
-        "firmware": "/images/stm32.bin",
+        "firmware": "/images/stm32.flash",
         "gateway_key": "KEY",
     }
     made = [{**row, "public_key": key} for row, key in zip(rows, ("PUBLIC", ""), strict=True)]

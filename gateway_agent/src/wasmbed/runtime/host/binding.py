@@ -60,6 +60,10 @@ class Rate:
         self._tokens -= 1
         return True
 
+    def drain(self, debt_s: float) -> None:
+        """Take all tokens, and those of the next debt_s seconds."""
+        self._tokens = -debt_s * self._rate
+
 
 class ModuleMemory:
     """The exported memory of one running module; used by its thread alone."""
@@ -108,6 +112,7 @@ class Binder:
         self._callbacks: list[Any] = []
         # By name: calls, and how many of them were over their rate.
         self.counts: dict[str, list[int]] = {}
+        self.rates: dict[str, Rate] = {}
         self.trap: str | None = None
         self.exit_status: int | None = None
 
@@ -140,6 +145,8 @@ class Binder:
         from_address, unpack_from = slots.from_address, params.unpack_from
         count = self.counts.setdefault(label, [0, 0])
         rate = Rate(rate_per_s, now=time.monotonic()) if rate_per_s and result is not None else None
+        if rate is not None:
+            self.rates[label] = rate
         monotonic = time.monotonic
 
         def call(_env: int, _caller: int, values: int, _count: int) -> int:

@@ -1,0 +1,293 @@
+"""Flight safety with everything real but the vehicle: agent, runtime, API server; the vehicle is ours, as a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateway_site import API, Site, device_of, eventually, good, wat
+from wasmbed.runtime import abi
+
+from tests.support.processes import ROOT, free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.cluster import Cluster
+    from tests.support.registry import Registry
+
+pytestmark = pytest.mark.cluster
+
+NAN = float("nan")
+DEVICE = "alpha"
+# From the loss of an owner to the vehicle's Hold being known to the API, on a machine that is busy.
+HOLD_TOLD_WITHIN_S = 15.0
+# Acquires, sends its setpoint ten times a second, begins offboard control, or tries to, every 2 s; fails at turn TRAP.
+PILOT = """
+(module
+  (import "wasmbed:px4" "acquire" (func $acquire (result i32)))
+  (import "wasmbed:px4" "setpoint" (func $setpoint (param i32) (result i32)))
+  (import "wasmbed:px4" "offboard" (func $offboard (param i32) (result i32)))
+  (import "wasmbed:sys" "timer_set" (func $timer_set (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) "SETPOINT")
+  (global $owner (mut i32) (i32.const 0))
+  (global $turn (mut i32) (i32.const 0))
+  (func (export "wasmbed_abi_1"))
+  (func (export "wasmbed_init") (result i32)
+    (call $timer_set (i32.const 0) (i32.const 100) (i32.const 100)))
+  (func (export "wasmbed_event") (param $type i32) (param i32 i32) (result i32)
+    (if (i32.ne (local.get $type) (i32.const 1)) (then (return (i32.const 0))))
+    (if (i32.eqz (global.get $owner))
+      (then (global.set $owner (i32.eqz (call $acquire))) (return (i32.const 0))))
+    (global.set $turn (i32.add (global.get $turn) (i32.const 1)))
+    (drop (call $setpoint (i32.const 64)))
+    (if (i32.eq (i32.rem_u (global.get $turn) (i32.const 20)) (i32.const 3))
+      (then (drop (call $offboard (i32.const 1)))))
+    (if (i32.eq (global.get $turn) (i32.const TRAP)) (then (unreachable)))
+    (i32.const 0)))
+"""
+
+
+def pilot(trap_at: int = 0) -> bytes:
+    setpoint = abi.SETPOINT.pack(1, 20.0, 0.0, -12.0, *(NAN,) * 5, 0.0, 0.0)
+    return wat(PILOT, SETPOINT="".join(f"\\{byte:02x}" for byte in setpoint), TRAP=str(trap_at))
+
+
+class Vehicle:
+    """The simulated vehicle as a process."""
+
+    def __init__(self, port: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "wasmbed_sitl", "--port", str(port), "--speed", "10"],
+            cwd=ROOT / "roles/lab_vehicle/files",
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, order: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{order}\n")
+        self.process.stdin.flush()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Flight:
+    """A gateway with one device that has the vehicle."""
+
+    def __init__(self, site: Site, vehicle: Vehicle) -> None:
+        self.site = site
+        self.vehicle = vehicle
+
+    def slice(self, *, suspended: bool = False) -> None:
+        """What the controller writes."""
+        device = {"name": DEVICE, "namespace": "default", "uid": f"uid-{DEVICE}", "class": "gateway", "systemId": 1}
+        devices = [device | ({"suspended": True} if suspended else {})]
+        spec = {"gateway": self.site.name, "devices": devices}
+        self.site.apply("DeviceSlice", "deviceslices", "devices-0", spec, self.site.namespace)
+
+    def told(self) -> dict[str, Any]:
+        """What the slice's status says of the device."""
+        found = self.site.get(f"{API}/namespaces/{self.site.namespace}/deviceslices/devices-0")
+        (device,) = found.get("status", {}).get("devices") or [{}]
+        return dict(device)
+
+    def mode(self, mode: str, timeout_s: float = HOLD_TOLD_WITHIN_S) -> dict[str, Any]:
+        """Wait until the vehicle is told to be in a mode."""
+
+        def check() -> Any:
+            vehicle = self.told().get("vehicle") or {}
+            return vehicle if vehicle.get("mode") == mode else None
+
+        return dict(eventually(check, f"mode {mode}, last told {self.told()}", timeout_s))
+
+    def incident(self, reason: str) -> dict[str, Any]:
+        def check() -> Any:
+            return next((item for item in self.told().get("incidents", ()) if item["reason"] == reason), None)
+
+        return dict(eventually(check, reason, HOLD_TOLD_WITHIN_S))
+
+    def place(self, name: str, digest: str, **changes: Any) -> None:
+        device = {**device_of(DEVICE), "capabilities": ["px4"]}
+        spec = {
+            "devices": [device],
+            "grants": ["wasmbed:px4", "wasmbed:sys"],
+            "px4": {"rights": ["command", "mission", "offboard"]},
+            **changes,
+        }
+        self.site.place(name, digest, **spec)
+
+
+@pytest.fixture
+def flight(cluster: Cluster, registry: Registry, module_cache: Path) -> Iterator[Flight]:
+    (port,) = free_ports(1)
+    mavlink = {"endpoints": [{"name": "vehicles", "address": f"udpin:127.0.0.1:{port}"}], "hold_s": 20.0}
+    site = Site(cluster, registry, module_cache, f"fly{port}", settings={"mavlink": mavlink})
+    vehicle = Vehicle(port)
+    made = Flight(site, vehicle)
+    try:
+        made.slice()
+        site.start()
+        made.mode("manual")
+        yield made
+    finally:
+        vehicle.close()
+        site.close()
+
+
+def test_the_vehicle_is_told_when_it_changes_and_only_then(flight: Flight) -> None:
+    assert flight.told()["vehicle"] == {"armed": False, "inAir": False, "mode": "manual", "battery": 90, "fix": "3D"}
+    before = flight.site.metric('wasmbed_agent_status_writes_total{kind="DeviceSlice"')
+    time.sleep(3.0)
+    assert flight.site.metric('wasmbed_agent_status_writes_total{kind="DeviceSlice"') == before
+    flight.vehicle.tell("fly 10")
+    assert flight.mode("hold") == {"armed": True, "inAir": True, "mode": "hold", "battery": 90, "fix": "3D"}
+    for name, value in {"mavlink_vehicles": 1, "flight_armed": 1, "flight_in_air": 1}.items():
+        assert flight.site.metric(f"wasmbed_{name}") == value
+    assert flight.site.metric("wasmbed_mavlink_received_frames_total") > 10
+    flight.vehicle.close()
+    assert flight.mode("lost", 20.0)["inAir"] is True
+    assert flight.site.readyz()[0] == 200, "a vehicle that is away is no fault of the gateway"
+
+
+def test_nothing_is_started_or_updated_in_flight_but_what_may_be(flight: Flight) -> None:
+    site = flight.site
+    first, second = site.push("calm", good("first.v")), site.push("calm", good("secondv"))
+    flight.place("calm", first)
+    site.wait_state("calm", "Running", digest=first)
+    flight.vehicle.tell("fly 10")
+    flight.mode("hold")
+    flight.place("calm", second)
+    flight.place("new", second, image=f"registry.wasmbed.io/{site.name}/calm:v1")
+    state = site.wait_state("calm", "Pending", digest=second)
+    assert state["reason"] == "InFlight"
+    assert state["message"] == f"waiting: default/alpha is in the air; {first[:19]} runs on"
+    assert site.wait_line("calm").text.startswith("first.v ")
+    assert site.wait_state("new", "Pending")["message"] == "waiting: default/alpha is in the air"
+    flight.place("bold", second, image=f"registry.wasmbed.io/{site.name}/calm:v1", allowInFlight=True)
+    site.wait_state("bold", "Running")
+    flight.vehicle.tell("land")
+    site.wait_state("calm", "Running", digest=second)
+    site.wait_state("new", "Running")
+
+
+def test_an_owner_that_fails_in_offboard_leaves_a_vehicle_that_holds(flight: Flight) -> None:
+    site = flight.site
+    flight.vehicle.tell("failsafe 0")
+    flight.vehicle.tell("fly 10")
+    flight.mode("hold")
+    flight.place("pilot", site.push("pilot", pilot(trap_at=60)), allowInFlight=True)
+    flight.mode("offboard")
+    told = flight.incident("HoldCommanded")
+    assert told["application"] == "default/pilot"
+    assert "its owner default/pilot failed" in told["message"]
+    flight.incident("HoldConfirmed")
+
+
+@pytest.mark.parametrize("how", ["runtime killed", "agent stopped", "removed", "updated"])
+def test_an_owner_that_is_taken_away_in_offboard_leaves_a_vehicle_that_holds(flight: Flight, how: str) -> None:
+    site = flight.site
+    flight.place("pilot", site.push("pilot", pilot()), allowInFlight=True)
+    site.wait_state("pilot", "Running")
+    flight.vehicle.tell("failsafe 0")
+    flight.vehicle.tell("fly 10")
+    flight.mode("offboard")
+    assert site.metric("wasmbed_flight_owned") == 1
+    if how == "runtime killed":
+        assert site.runtime is not None
+        site.runtime.kill()
+        assert "lost its runtime" in flight.incident("HoldCommanded")["message"]
+    elif how == "agent stopped":
+        assert site.agent is not None
+        site.agent.stop()
+        site.start_agent()
+        site.agent.wait_ready(lambda: site.readyz()[0] == 200)
+    elif how == "removed":
+        site.remove("pilot")
+        assert "stopped" in flight.incident("HoldCommanded")["message"]
+    else:
+        flight.place("pilot", site.push("pilot", good()), allowInFlight=True)
+        assert "its owner default/pilot was" in flight.incident("HoldCommanded")["message"]
+    flight.mode("hold")
+
+
+def test_the_kill_switch_holds_over_a_restart_and_without_the_vehicles_own_failsafe(flight: Flight) -> None:
+    site = flight.site
+    digest = site.push("pilot", pilot())
+    flight.place("pilot", digest, allowInFlight=True)
+    site.wait_state("pilot", "Running")
+    flight.vehicle.tell("failsafe 0")
+    flight.vehicle.tell("fly 10")
+    flight.mode("offboard")
+    flight.slice(suspended=True)
+    state = site.wait_state("pilot", "Suspended")
+    assert (state["reason"], state["message"]) == ("Suspended", "the device is suspended")
+    flight.mode("hold")
+    assert "the device is suspended" in flight.incident("HoldCommanded")["message"]
+    assert site.metric("wasmbed_flight_suspended_devices") == 1
+    assert site.metric("wasmbed_flight_owned") == 0
+
+    assert site.agent is not None
+    site.agent.kill()
+    site.start_agent()
+    site.agent.wait_ready(lambda: site.readyz()[0] == 200)
+    time.sleep(2.0)
+    assert site.wait_state("pilot", "Suspended")
+    assert flight.told()["vehicle"]["mode"] == "hold"
+    incidents = [item["reason"] for item in flight.told()["incidents"]]
+    assert incidents.count("Suspended") == 1, "an agent that is started again suspends nothing anew"
+
+    flight.slice()
+    site.wait_state("pilot", "Running")
+    flight.mode("offboard")
+
+
+def test_a_kill_switch_that_was_set_counts_without_the_api(flight: Flight) -> None:
+    site = flight.site
+    flight.place("pilot", site.push("pilot", pilot()))
+    site.wait_state("pilot", "Running")
+    flight.slice(suspended=True)
+    site.wait_state("pilot", "Suspended")
+    assert site.agent is not None
+    site.agent.stop()
+    kubeconfig = site.kubeconfig.read_text()
+    try:
+        # An address where nobody answers: the agent has what it saved and nothing else.
+        (nobody,) = free_ports(1)
+        site.kubeconfig.write_text(kubeconfig.replace(site.cluster.url, f"https://127.0.0.1:{nobody}"))
+        site.start_agent()
+        eventually(lambda: "sync: ok" in site.readyz()[1], "placements restored")
+        time.sleep(2.0)
+        assert site.metric("wasmbed_agent_instances") >= 1
+        assert site.metric('wasmbed_agent_instances{state="Suspended"}') == 1
+        assert site.metric('wasmbed_agent_instances{state="Running"}') == 0
+    finally:
+        site.agent.stop()
+        site.kubeconfig.write_text(kubeconfig)
+
+
+def test_the_agent_runs_without_keys_and_says_so(
+    cluster: Cluster, registry: Registry, module_cache: Path, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    endpoint = {"name": "signed", "address": f"udpin:127.0.0.1:{port}", "signing_key": "fleet"}
+    settings = {"mavlink": {"endpoints": [endpoint], "key_folder": str(tmp_path)}}
+    site = Site(cluster, registry, module_cache, f"nokey{port}", settings=settings)
+    try:
+        site.start_runtime()
+        site.start_agent()
+
+        text = eventually(
+            lambda: "mavlink: not ready" in site.readyz()[1] and site.readyz()[1], "the missing key is told"
+        )
+        assert "fleet.key: cannot be read" in text
+        assert "mode 0600" in text
+    finally:
+        site.close()

@@ -1,0 +1,206 @@
+"""The queue of an instance: order, bounds, timers, and what is dropped."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wasmbed.runtime import abi
+from wasmbed.runtime.abi import EventType
+from wasmbed.runtime.calls import Feeds
+from wasmbed.runtime.inbox import Inbox
+
+MS = 1_000_000
+
+
+class Clock:
+    """A clock that goes only when told."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def drained(inbox: Inbox) -> list[tuple[int, int, bytes]]:
+    """Take what is due without waiting."""
+    events = []
+    while event := inbox.next(until_ns=0):
+        events.append((event.type, event.source, event.data))
+    return events
+
+
+def test_events_come_in_their_order_across_types(clock: Clock) -> None:
+    inbox = Inbox("gateway", clock)
+    given_events = [
+        (EventType.MESSAGE, 0, b"a"),
+        (EventType.RESULT, 7, bytes(4)),
+        (EventType.MESSAGE, 1, b"b"),
+        (EventType.TELEMETRY, 1, b"c"),
+    ]
+    for event in given_events:
+        assert inbox.put(*event)
+    assert drained(inbox) == given_events
+
+
+def test_timers_coalesce_and_tell_what_was_missed(clock: Clock) -> None:
+    inbox = Inbox("gateway", clock)
+    inbox.set_timer(3, 10, 100)
+    inbox.set_timer(4, 50, 0)
+    assert drained(inbox) == []
+    clock.now_ns = 10 * MS
+    assert drained(inbox) == [(EventType.TIMER, 3, bytes(4))]
+    clock.now_ns = 345 * MS
+    assert sorted(drained(inbox)) == [(EventType.TIMER, 3, b"\x02\0\0\0"), (EventType.TIMER, 4, bytes(4))]
+    # At a steady rate, however late the last one was.
+    clock.now_ns = 409 * MS
+    assert drained(inbox) == []
+    clock.now_ns = 410 * MS
+    assert drained(inbox) == [(EventType.TIMER, 3, bytes(4))]
+    inbox.set_timer(3, 0, 0)
+    clock.now_ns = 10_000 * MS
+    assert drained(inbox) == []
+
+
+def test_telemetry_and_samples_keep_the_newest_in_the_place_of_the_first(clock: Clock) -> None:
+    inbox = Inbox("gateway", clock)
+    inbox.put(EventType.TELEMETRY, 1, b"old")
+    inbox.put(EventType.RESULT, 1, bytes(4))
+    inbox.put(EventType.TELEMETRY, 1, b"new")
+    inbox.put(EventType.TELEMETRY, 2, b"other")
+    assert drained(inbox) == [
+        (EventType.TELEMETRY, 1, b"new"),
+        (EventType.RESULT, 1, bytes(4)),
+        (EventType.TELEMETRY, 2, b"other"),
+    ]
+    assert inbox.take_dropped() == 1
+    assert inbox.take_dropped() == 0
+
+
+def test_of_a_topic_the_last_32_messages_wait(clock: Clock) -> None:
+    inbox = Inbox("gateway", clock)
+    for number in range(40):
+        inbox.put(EventType.MESSAGE, 0, b"%d" % number)
+    inbox.put(EventType.MESSAGE, 1, b"another")
+    events = drained(inbox)
+    assert [data for _, _, data in events] == [*(b"%d" % number for number in range(8, 40)), b"another"]
+    assert inbox.dropped[EventType.MESSAGE] == 8
+
+
+def test_what_may_not_be_dropped_is_not_whatever_comes(clock: Clock) -> None:
+    inbox = Inbox("mcu", clock)
+    for number in range(20):
+        inbox.put(EventType.RESULT, number, bytes(4))
+    inbox.put(EventType.MESSAGE, 0, b"no room")
+    inbox.put(EventType.OWNER, 0, b"\1")
+    events = drained(inbox)
+    assert [source for kind, source, _ in events if kind == EventType.RESULT] == list(range(20))
+    assert events[-1] == (EventType.OWNER, 0, b"\1")
+    assert inbox.dropped == {EventType.MESSAGE: 1}
+    assert [inbox.put(EventType.SECURE, 0, b"x") for _ in range(17)] == [True] * 16 + [False]
+
+
+def test_a_sample_larger_than_the_queue_fills_it_alone(clock: Clock) -> None:
+    inbox = Inbox("gateway", clock)
+    inbox.put(EventType.MESSAGE, 0, b"first")
+    frame = bytes(abi.QUEUE_BYTES + 1)
+    inbox.put(EventType.SENSOR, 0, frame)
+    assert drained(inbox) == [(EventType.SENSOR, 0, frame)]
+
+
+def test_the_latest_link_state_is_told(clock: Clock) -> None:
+    inbox = Inbox("gateway", clock)
+    for up in (0, 1, 0):
+        inbox.put(EventType.LINK, up, b"")
+    assert [source for _, source, _ in drained(inbox)] == [0]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(list(EventType)), st.integers(0, 3), st.integers(0, 300), st.booleans(), st.integers(0, 50)
+        ),
+        max_size=400,
+    ),
+    st.sampled_from(["gateway", "mcu"]),
+)
+def test_the_queue_stays_within_its_bounds_whatever_comes(
+    steps: list[tuple[EventType, int, int, bool, int]], device_class: str
+) -> None:
+    clock = Clock()
+    inbox = Inbox(device_class, clock)
+    most, most_bytes = abi.queue_limits(device_class)
+    protected = 0
+    taken = 0
+    for kind, source, size, take, later_ms in steps:
+        clock.now_ns += later_ms * MS
+        if kind == EventType.TIMER:
+            inbox.set_timer(source, 10, 10 if size % 2 else 0)
+        elif inbox.put(kind, source, bytes(size)) and kind in (EventType.RESULT, EventType.SECURE):
+            protected += 1
+        if take:
+            event = inbox.next(until_ns=0)
+            taken += event is not None and event.type in (EventType.RESULT, EventType.SECURE)
+        waiting = list(inbox._queue.values())
+        assert inbox._bytes == sum(min(len(event.data), most_bytes) for event in waiting)
+        droppable = [e for e in waiting if e.type in (EventType.MESSAGE, EventType.ROS2, EventType.SENSOR)]
+        assert len(droppable) <= most
+        assert sum(len(event.data) for event in droppable) <= most_bytes + 300
+    left = drained(inbox)
+    assert taken + sum(kind in (EventType.RESULT, EventType.SECURE) for kind, _, _ in left) == protected
+    assert inbox._bytes == 0
+    assert not inbox._lanes
+
+
+def test_an_interruption_ends_a_wait_and_is_not_lost() -> None:
+    inbox = Inbox("gateway")
+    inbox.interrupt()
+    assert inbox.next() is None
+    ended = threading.Event()
+
+    def wait() -> None:
+        assert inbox.next() is None
+        ended.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    inbox.interrupt()
+    assert ended.wait(10)
+    thread.join()
+
+
+def test_events_wait_for_the_time_they_may_be_taken(clock: Clock) -> None:
+    inbox = Inbox("gateway", clock)
+    inbox.put(EventType.MESSAGE, 0, b"x")
+    assert inbox.next(not_before_ns=5, until_ns=0) is None
+    clock.now_ns = 5
+    assert inbox.next(not_before_ns=5, until_ns=0) is not None
+
+
+def test_a_feed_at_the_asked_rate_passes_whole(clock: Clock) -> None:
+    inbox = Inbox("gateway", clock)
+    feeds = Feeds(inbox, clock)
+    feeds.subscribe(EventType.TELEMETRY, 1, 100)
+    count = 0
+    for number in range(100):
+        clock.now_ns = number * 100 * MS - (number % 2) * MS
+        feeds.take(EventType.TELEMETRY, 1, b"%d" % number)
+        count += len(drained(inbox))
+    assert count == 100
+    for number in range(1000):
+        clock.now_ns = 20_000 * MS + number * 10 * MS
+        feeds.take(EventType.TELEMETRY, 1, b"%d" % number)
+        count += len(drained(inbox))
+    assert 200 <= count <= 206
+    feeds.subscribe(EventType.TELEMETRY, 1, -1)
+    feeds.take(EventType.TELEMETRY, 1, b"more")
+    assert drained(inbox) == []
+    assert feeds.newest(EventType.TELEMETRY, 1) == b"more"
