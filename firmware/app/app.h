@@ -147,6 +147,10 @@ enum note_op {
  * ABI_UNAVAILABLE when the gateway does not serve the module. */
 int32_t notes_request(struct instance *instance, enum note_op op, uint32_t token, const uint8_t *args, uint32_t args_bytes,
                       uint32_t arg_count, const uint8_t *data, uint32_t length);
+/* After a request whose data was null: where `length` bytes of data lie, to be written now; notes_trim keeps the first
+ * ones, none with 0: the request is taken back. */
+uint8_t *notes_data(void);
+void notes_trim(uint32_t length);
 /* Queues a line for the journal, or counts it. */
 void notes_log(struct instance *instance, uint32_t level, const uint8_t *text, uint32_t length);
 void notes_link_lost(void);

@@ -103,8 +103,8 @@ static bool take_number(struct sealer *sealer, uint64_t *number) {
     return true;
 }
 
-/* Asks for another block, again while it does not come. */
-static void ask_for_numbers(struct call *call, const struct sealer *sealer, const struct wb_start *start) {
+/* Asks for another block, again while it does not come. Frames of its own: the stack of the smaller board is short. */
+static __attribute__((noinline)) void ask_for_numbers(struct call *call, const struct sealer *sealer, const struct wb_start *start) {
     uint8_t bytes[2 * (WB_NAME_MAX + 2)];
     struct wb_cbor_out args = {bytes, bytes + sizeof bytes, false};
     if (sealer->following != 0 || sealer->left > LOW || sealer->left % (LOW / 2) != 0) {
@@ -150,9 +150,9 @@ static void run(const struct sealer *sealer, const struct wb_start *start, uint3
 }
 
 /* Seals into `out`; its length, or why not. Content and out may overlap. */
-static int32_t seal(struct call *call, const uint8_t *content, uint32_t length, uint8_t *out, uint32_t capacity) {
+static __attribute__((noinline)) int32_t seal(struct call *call, const uint8_t nonce[NONCE_BYTES], const uint8_t *content,
+                                              uint32_t length, uint8_t *out, uint32_t capacity) {
     struct wb_start start;
-    uint8_t nonce[NONCE_BYTES];
     uint8_t tag[TAG_BYTES];
     uint64_t number;
     struct sealer *sealer = instance_record(call->instance, &start) ? find(start.application) : NULL;
@@ -165,13 +165,8 @@ static int32_t seal(struct call *call, const uint8_t *content, uint32_t length, 
     if (capacity < FIXED_BYTES + start.application.length + start.device.length + length) {
         return ABI_TOOBIG;
     }
-    const bool numbered = take_number(sealer, &number);
-    ask_for_numbers(call, sealer, &start);
-    if (!numbered) {
+    if (!take_number(sealer, &number)) {
         return ABI_AGAIN;
-    }
-    if (!wb_link_random(&app_link, nonce, sizeof nonce)) {
-        return ABI_IO;
     }
     /* Out of the way of the heads, which are of different length. */
     uint8_t *text = out + capacity - TAG_BYTES - length;
@@ -190,7 +185,7 @@ static int32_t seal(struct call *call, const uint8_t *content, uint32_t length, 
     wb_put_uint(&heads, 5);
     wb_put_uint(&heads, number);
     wb_put_uint(&heads, 6);
-    wb_put_bytes(&heads, nonce, sizeof nonce);
+    wb_put_bytes(&heads, nonce, NONCE_BYTES);
     wb_put_uint(&heads, 7);
     uint8_t *head = heads.at;
     wb_put_uint(&heads, length + TAG_BYTES);
@@ -246,10 +241,28 @@ static bool open_text(const struct sealer *sealer, const struct wb_start *start,
     return difference == 0;
 }
 
+/* Before and after a seal, with its frames not on the stack. */
+static __attribute__((noinline)) void more_numbers(struct call *call) {
+    struct wb_start start;
+    const struct sealer *sealer = instance_record(call->instance, &start) ? find(start.application) : NULL;
+    if (sealer != NULL) {
+        ask_for_numbers(call, sealer, &start);
+    }
+}
+
 int32_t secure_seal(struct call *call) {
+    uint8_t nonce[NONCE_BYTES];
     const uint8_t *content = guest(call, call->cells[0], call->cells[1]);
     uint8_t *out = guest(call, call->cells[2], call->cells[3]);
-    return content == NULL || out == NULL ? 0 : seal(call, content, call->cells[1], out, call->cells[3]);
+    if (content == NULL || out == NULL) {
+        return 0;
+    }
+    if (!wb_link_random(&app_link, nonce, sizeof nonce)) {
+        return ABI_IO;
+    }
+    const int32_t length = seal(call, nonce, content, call->cells[1], out, call->cells[3]);
+    more_numbers(call);
+    return length;
 }
 
 int32_t secure_unseal(struct call *call) {
@@ -280,18 +293,36 @@ int32_t secure_unseal(struct call *call) {
 }
 
 int32_t secure_send(struct call *call) {
-    uint8_t envelope[WB_LINK_TX_BYTES < 400u ? WB_LINK_TX_BYTES : 400u];
+    uint8_t nonce[NONCE_BYTES];
+    struct wb_start start;
     const uint8_t *content = guest(call, call->cells[0], call->cells[1]);
-    struct args none;
     if (content == NULL) {
         return 0;
     }
     if ((app_available & WB_GRANT_SECURE) == 0) {
         return ABI_UNAVAILABLE;
     }
-    const int32_t length = seal(call, content, call->cells[1], envelope, sizeof envelope);
-    args_begin(&none);
-    return length < 0 ? length : ask(call, OP_SECURE_SEND, &none, envelope, (uint32_t)length);
+    if (call->cells[1] > APP_MESSAGE_MAX || !instance_record(call->instance, &start)) {
+        return ABI_TOOBIG;
+    }
+    if (!wb_link_random(&app_link, nonce, sizeof nonce)) {
+        return ABI_IO;
+    }
+    /* Sealed where it waits to be sent. */
+    const uint32_t capacity = FIXED_BYTES + start.application.length + start.device.length + call->cells[1];
+    const uint32_t token = tokens_new(call->instance);
+    int32_t refused = token == 0 ? ABI_AGAIN : notes_request(call->instance, OP_SECURE_SEND, token, NULL, 0, 0, NULL, capacity);
+    if (refused == 0) {
+        const int32_t length = seal(call, nonce, content, call->cells[1], notes_data(), capacity);
+        notes_trim(length < 0 ? 0 : (uint32_t)length);
+        refused = length < 0 ? length : 0;
+    }
+    if (refused != 0) {
+        tokens_end(call->instance, token);
+        return refused;
+    }
+    more_numbers(call);
+    return (int32_t)token;
 }
 
 bool secure_open(struct instance *instance, uint8_t *data, uint32_t length, uint32_t *at, uint32_t *bytes,

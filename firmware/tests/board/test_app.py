@@ -12,7 +12,7 @@ import pytest
 from applications import COUNTER, ENDLESS, HELLO, HELLO_TWO, TRAPS, application
 from board_support import BOARDS, BUILD, FIRMWARE
 from device_support import DEVICE, Device, compiled, powered
-from wasmbed.runtime import Delivery, Limits, Provision, RequestRefused, abi
+from wasmbed.runtime import Delivery, Limits, Provision, RequestRefused, Secret, abi, sealing
 from wbi_support import make
 
 if TYPE_CHECKING:
@@ -356,6 +356,51 @@ async def test_sensor_that_the_gateway_feeds_is_read_and_subscribed(device: Devi
     await device.mcu.feed_sensor(2, 1_700_000_000_000_000, struct.pack("<ff", 101325, 21.5))
     await device.until(lambda: len(device.lines()) >= 5)
     assert device.lines() == [str(abi.Code.AGAIN.value), "0", "41", "8", "101325"]
+
+
+SEALED = application(
+    "seal unseal send event_read",
+    data='(data (i32.const 0) "secret text")',
+    init="""(local $length i32)
+            (local.set $length (call $seal (i32.const 0) (i32.const 11) (i32.const 600) (i32.const 200)))
+            (call $number (local.get $length))
+            (call $say (i32.const 900)
+              (call $unseal (i32.const 600) (local.get $length) (i32.const 900) (i32.const 11)))
+            (i32.store8 (i32.const 670) (i32.xor (i32.load8_u (i32.const 670)) (i32.const 1)))
+            (call $number (call $unseal (i32.const 600) (local.get $length) (i32.const 900) (i32.const 100)))
+            (call $number (call $send (i32.const 0) (i32.const 11)))""",
+    event="""(if (i32.eq (local.get $type) (i32.const 7)) (then
+               (call $say (i32.const 900) (call $event_read (i32.const 0) (i32.const 900) (i32.const 100)))))""",
+)
+
+
+async def test_messages_are_sealed_and_opened_with_the_key_of_the_gateway(device: Device) -> None:
+    key = sealing.application_key(b"\5" * 32, "default/hello", "uid")
+    await device.mcu.secret(Secret("default/hello", DEVICE, key, 4000))
+    await device.mcu.provide(Provision(device=DEVICE, available=("secure",), link=True, sensors=()))
+    await device.run(SEALED, grants=("wasmbed:sys", "wasmbed:secure"))
+    await device.until(lambda: len(device.lines()) >= 4 and len(device.requests()) >= 1)
+    length, text, forged, token = device.lines()
+    assert (text, forged) == ("secret text", str(abi.Code.INVALID.value))
+    (sent,) = device.requests()
+    assert (sent.module, sent.op, str(sent.token)) == ("secure", "send", token)
+    envelope = sealing.unseal(key, sent.data)
+    assert (envelope.application, envelope.device) == ("default/hello", DEVICE)
+    assert (envelope.direction, envelope.sequence, envelope.content) == (sealing.UP, 4001, b"secret text")
+    assert int(length) == len(sent.data)
+    # From the cloud: opened, and once only.
+    down = sealing.seal(key, "default/hello", DEVICE, sealing.DOWN, 7, b"go home")
+    forged_down = sealing.seal(b"\6" * 32, "default/hello", DEVICE, sealing.DOWN, 8, b"go away")
+    newer = sealing.seal(key, "default/hello", DEVICE, sealing.DOWN, 9, b"stay there")
+    device.mcu.deliver([Delivery(INSTANCE, abi.EventType.SECURE, 0, data) for data in (down, down, forged_down, newer)])
+    await device.line("stay there")
+    assert device.lines()[4:] == ["go home", "stay there"]
+
+
+async def test_without_a_key_nothing_is_sealed(device: Device) -> None:
+    await device.run(SEALED, grants=("wasmbed:sys", "wasmbed:secure"))
+    await device.until(lambda: len(device.lines()) >= 1)
+    assert device.lines()[0] == str(abi.Code.UNAVAILABLE.value)
 
 
 async def test_two_starts_never_share_an_ephemeral_key(device: Device) -> None:
