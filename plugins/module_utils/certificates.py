@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import datetime
@@ -101,6 +102,14 @@ def key_pem(key) -> bytes:
 
 def public_bytes(public_key) -> bytes:
     return public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def raw_ed25519(public_key) -> str:
+    """Return a raw Ed25519 public key (RFC 8032) in base64, or an empty text for a key of another kind."""
+    if not isinstance(public_key, ed25519.Ed25519PublicKey):
+        return ""
+    raw = public_key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return base64.b64encode(raw).decode()
 
 
 def _digest(key):

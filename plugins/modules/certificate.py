@@ -66,6 +66,12 @@ options:
     type: str
     choices: [ecdsa-p256, ed25519, rsa-3072]
     default: ecdsa-p256
+  keep_key:
+    description:
+      - Whether a new certificate is for the key that is there, when that is one of O(key_type). Otherwise it has a new
+        key. For a key that is an identity, as that of a device.
+    type: bool
+    default: false
   days:
     description: How long a new certificate is valid, in days. The signer may lower it.
     type: float
@@ -166,6 +172,11 @@ fingerprint:
   returned: when there is a certificate
   type: str
   sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+public_key:
+  description: The public key, 32 bytes in base64, as C(spec.publicKey) of an EdgeDevice has it.
+  returned: when there is a certificate with a key of type V(ed25519)
+  type: str
+  sample: 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
 """
 
 import datetime
@@ -192,6 +203,7 @@ def argument_spec() -> dict:
             "default": "ecdsa-p256",
             "no_log": False,
         },
+        "keep_key": {"type": "bool", "default": False, "no_log": False},
         "days": {"type": "float", "default": 365},
         "renew_before_days": {"type": "float", "default": 30},
         "ownca_certificate": {"type": "str"},
@@ -215,10 +227,11 @@ def state(certificate) -> dict:
     return {**certificates.describe(certificate), "not_after": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-def make_pair(module: AnsibleModule, profile: certificates.Profile) -> tuple[bytes, bytes]:
-    """Return a new key and its signed certificate, both in PEM."""
+def make_pair(module: AnsibleModule, profile: certificates.Profile, present) -> tuple[bytes, bytes]:
+    """Return a key and its newly signed certificate, both in PEM; `present` is the key that is there, or None."""
     params = module.params
-    key = certificates.new_key(params["key_type"])
+    keep = params["keep_key"] and present is not None and certificates.key_kind(present) == params["key_type"]
+    key = present if keep else certificates.new_key(params["key_type"])
     if params["provider"] == "ownca":
         authority = params["ownca_certificate"].encode()
         chain = certificates.sign(profile, key.public_key(), authority, params["ownca_key"].encode(), params["days"])
@@ -267,7 +280,7 @@ def main() -> None:
         before = state(pair.certificate)
         if reasons and not module.check_mode:
             os.makedirs(os.path.dirname(params["path"]), mode=0o755, exist_ok=True)
-            certificates.write_pair(*paths, *make_pair(module, profile), modes, ids)
+            certificates.write_pair(*paths, *make_pair(module, profile, pair.key), modes, ids)
             pair = certificates.load_pair(*paths)
         elif not module.check_mode:
             for path, mode in zip(paths, modes, strict=True):
@@ -283,6 +296,9 @@ def main() -> None:
             serial_number=f"{pair.certificate.serial_number:x}",
             fingerprint=der_hash.hex(),
         )
+        public_key = certificates.raw_ed25519(pair.certificate.public_key())
+        if public_key:
+            result["public_key"] = public_key
     module.exit_json(**result)
 
 

@@ -71,6 +71,21 @@ def test_the_old_version_runs_until_the_new_one_is_loaded() -> None:
     assert plan.starts == {"i": new.request}
 
 
+def test_an_update_that_was_taken_back_is_shown_and_not_tried_until_something_else_is_wanted() -> None:
+    old, new = want("i", DIGESTS[0]), want("i", DIGESTS[1])
+    message = "update failed: wasmbed_init: returned 7; sha256:aaaaaaaaaaaa runs again"
+    running = {"i": replace(observe(old), previous=new.key, message=message)}
+    plan = make_plan(world(wanted={"i": new}, running=running, artifacts=DONE, modules=DONE))
+    assert (plan.starts, plan.stops, plan.wake_at) == ({}, set(), math.inf)
+    shown = plan.shown["i"]
+    assert (shown.state, shown.reason, shown.message, shown.digest) == ("Failed", "DeviceError", message, DIGESTS[1])
+    better = want("i", DIGESTS[2])
+    plan = make_plan(world(wanted={"i": better}, running=running, artifacts=DONE, modules=DONE))
+    assert plan.starts == {"i": better.request}
+    plan = make_plan(world(wanted={"i": old}, running=running, artifacts=DONE, modules=DONE))
+    assert (plan.starts, plan.shown["i"].state) == ({}, "Running")
+
+
 def untrusted(retry_at: float = 130.0) -> Progress:
     return Progress(failure=Failure("ImagePullFailed", "it has no signature", retry_at, untrusted=True))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lab_site import Site
 
-AUTHORITIES = ("kubernetes-ca", "etcd-ca", "site-ca")
+AUTHORITIES = ("kubernetes-ca", "etcd-ca", "site-ca", "device-ca")
 
 
 @pytest.fixture(scope="module")

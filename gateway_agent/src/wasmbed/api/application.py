@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wasmbed.api.meta import Condition, Metadata, open_object
-from wasmbed.api.quantity import quantity_bytes
+from wasmbed.api.quantity import quantity_bytes, quantity_millis
 from wasmbed.api.selector import LabelSelector
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wasmbed.api.fields import Fields
 
 
+ISOLATION_SHARED = "shared"
 PX4_RIGHTS = ("command", "offboard", "mission")
 """Rights of an application that names none."""
 
@@ -148,12 +149,17 @@ class ApplicationStatus:
 
 @dataclass(frozen=True)
 class WasmApplication:
-    """A WasmApplication; memory and stack in bytes, CPU time per call in milliseconds, None where not given."""
+    """A WasmApplication; memory and stack in bytes, CPU time per call in milliseconds, None where not given.
+
+    cpu_limit is a share of one core in thousandths, isolation where its instances run on a gateway or a Linux device.
+    """
 
     metadata: Metadata
     wasm_image: str
     targets: tuple[Target, ...]
     memory_limit: int | None = None
+    cpu_limit: int | None = None
+    isolation: str = ISOLATION_SHARED
     max_memory: int | None = None
     max_stack: int | None = None
     max_cpu_millis_per_call: int | None = None
@@ -172,8 +178,10 @@ class WasmApplication:
         """
         metadata, fields = open_object(data, "WasmApplication")
         spec = fields.child("spec")
-        memory = spec.child_or_empty("resources").child_or_empty("limits").quantity("memory")
-        config = spec.child_or_empty("runtime").child_or_empty("config")
+        limits = spec.child_or_empty("resources").child_or_empty("limits")
+        memory, cpu = limits.quantity("memory"), limits.quantity("cpu")
+        runtime = spec.child_or_empty("runtime")
+        config = runtime.child_or_empty("config")
         communication = spec.child_or_empty("communication")
         px4 = communication.child_or_empty("px4")
         return cls(
@@ -184,6 +192,8 @@ class WasmApplication:
                 for item in spec.children("targetDevices")
             ),
             memory_limit=None if memory is None else quantity_bytes(memory),
+            cpu_limit=None if cpu is None else quantity_millis(cpu),
+            isolation=runtime.text_or("isolation", ISOLATION_SHARED),
             max_memory=config.optional_integer("maxMemory"),
             max_stack=config.optional_integer("maxStack"),
             max_cpu_millis_per_call=config.optional_integer("maxCpuMillisPerCall"),

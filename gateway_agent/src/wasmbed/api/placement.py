@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wasmbed.api.application import ISOLATION_SHARED
 from wasmbed.api.constants import MESSAGE_BYTES, PLACEMENT
 from wasmbed.api.meta import Condition, Metadata, open_object, shorten
 
@@ -167,7 +168,8 @@ class PlacementStatus:
 class Placement:
     """A Placement; `image` is the reference without digest, `digest` that of the OCI manifest.
 
-    `ros2` has domainId, topics, services and actions as the application has them.
+    `ros2` has domainId, topics, services and actions as the application has them. `cpu_millis` is a share of one core
+    in thousandths, None for no bound.
     """
 
     metadata: Metadata
@@ -178,6 +180,8 @@ class Placement:
     devices: tuple[PlacementDevice, ...]
     limits: PlacementLimits
     grants: tuple[str, ...] = ()
+    isolation: str = ISOLATION_SHARED
+    cpu_millis: int | None = None
     allow_in_flight: bool = False
     px4: PlacementPx4 | None = None
     env: Mapping[str, str] = field(default_factory=dict)
@@ -210,6 +214,8 @@ class Placement:
                 limits.integer("memoryBytes"), limits.integer("stackBytes"), limits.integer("cpuMillisPerCall")
             ),
             grants=spec.texts("grants"),
+            isolation=spec.text_or("isolation", ISOLATION_SHARED),
+            cpu_millis=spec.optional_integer("cpuMillis"),
             allow_in_flight=spec.flag("allowInFlight"),
             px4=PlacementPx4.from_fields(spec.child("px4")) if spec.has("px4") else None,
             env={item.text("name"): item.text("value") for item in spec.children("env")},
@@ -238,6 +244,10 @@ class Placement:
             "grants": list(self.grants),
             "env": [{"name": name, "value": value} for name, value in self.env.items()],
         }
+        if self.isolation != ISOLATION_SHARED:
+            spec["isolation"] = self.isolation
+        if self.cpu_millis is not None:
+            spec["cpuMillis"] = self.cpu_millis
         if self.allow_in_flight:
             spec["allowInFlight"] = True
         if self.px4 is not None:

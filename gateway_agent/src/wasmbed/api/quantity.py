@@ -40,3 +40,8 @@ def parse_quantity(text: str) -> Decimal:
 def quantity_bytes(text: str) -> int:
     """A quantity of bytes, rounded up to whole ones as the API does."""
     return int(parse_quantity(text).to_integral_value(ROUND_CEILING))
+
+
+def quantity_millis(text: str) -> int:
+    """A quantity in thousandths, rounded up to whole ones as the API does."""
+    return int((parse_quantity(text) * 1000).to_integral_value(ROUND_CEILING))

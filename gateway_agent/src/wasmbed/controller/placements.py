@@ -157,6 +157,8 @@ def _placement(
         ),
         limits=limits_of(application),
         grants=grants,
+        isolation=application.isolation,
+        cpu_millis=application.cpu_limit,
         allow_in_flight=application.allow_in_flight,
         px4=_px4(application) if Grant.PX4 in grants else None,
         env=dict(sorted(application.env.items())),

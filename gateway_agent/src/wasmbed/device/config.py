@@ -44,7 +44,7 @@ class DeviceConfig:
     gateway_ca: Path
     state_directory: Path = Path("/var/lib/wasmbed-device")
     runtime_socket: Path = Path("/run/wasmbed-runtime/runtime.sock")
-    http: HttpConfig = field(default_factory=lambda: HttpConfig(9081))
+    http: HttpConfig = field(default_factory=lambda: HttpConfig(9082))
     modules_bytes: int = 256 * MIB
     spool: SpoolConfig = SpoolConfig()
     retry: RetryConfig = RetryConfig()

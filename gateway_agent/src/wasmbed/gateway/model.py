@@ -74,7 +74,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Observed:
-    """One instance in the runtime."""
+    """One instance in the runtime.
+
+    previous is the key of an update that failed and was taken back; before is what an update that is new replaced.
+    """
 
     digest: str
     key: str
@@ -83,6 +86,8 @@ class Observed:
     message: str = ""
     restarts: int = 0
     grants: frozenset[str] = frozenset()
+    previous: str = ""
+    before: Observed | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,8 @@ def _request(name: str, placement: Placement, device: PlacementDevice) -> StartR
         grants=tuple(grant for grant in placement.grants if _usable(grant, device)),
         env=dict(placement.env),
         app_uid=placement.application.uid,
+        cpu_share=placement.cpu_millis,
+        isolation="dedicated" if placement.isolation == "dedicated" else "shared",
         routes=route_handles(placement.ros2),
         rights=(*_px4_rights(placement), *ros2_right(placement.ros2)),
     )

@@ -56,9 +56,9 @@ class Plan:
 def make_plan(world: World) -> Plan:
     """Decide.
 
-    A start of an instance that runs with other content is a replacement: its module is loaded already and the runtime
-    checks it first, so that an old one is stopped only for what can run. But one with a grant that was withdrawn is
-    stopped at once. One instance has one call under way at a time, so there are never two of it.
+    A start of an instance that runs with other content is an update: its module is loaded already, and the runtime ends
+    the old one only for a new one that began well. But one with a grant that was withdrawn is stopped at once. One
+    instance has one call under way at a time.
 
     On a device that is suspended nothing runs. On one whose vehicle flies nothing is started or replaced, but for what
     may be in flight; its module is made ready meanwhile.
@@ -102,6 +102,11 @@ def _bring_up(name: str, world: World, plan: Plan) -> None:
         if name not in world.busy:
             plan.stops.add(name)
         plan.shown[name] = Shown(InstanceState.STARTING, digest, message="stopping: a grant was withdrawn")
+        return
+    if observed is not None and observed.previous == wanted.key:
+        # Tried, failed and taken back by the runtime; it stays so until something else is wanted.
+        state, reason = InstanceState.FAILED, Reason.DEVICE_ERROR
+        plan.shown[name] = Shown(state, digest, reason, observed.message, observed.restarts)
         return
     held = f"waiting: {wanted.request.device} {gate.flying}" if gate.flying and not wanted.allow_in_flight else ""
     step, failure = _next_step(name, world, plan, start=not held)

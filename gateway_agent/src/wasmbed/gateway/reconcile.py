@@ -111,6 +111,7 @@ class Reconciler:
             item.instance: Observed(
                 *(item.digest, item.key, item.state, item.reason, item.message, item.restarts),
                 grants=frozenset(item.grants),
+                previous=item.previous,
             )
             for item in instances
         }
@@ -132,6 +133,11 @@ class Reconciler:
         known = self._running.get(event.instance)
         if known is None:
             return
+        if event.rolled_back and event.rolled_back == known.key:
+            # Without a `before` the update is older than this agent; the name is enough not to try it again.
+            before = known.before or replace(known, key="rolled back")
+            known = replace(before, previous=event.rolled_back, before=None)
+            _log.warning("update taken back instance=%s message=%s", event.instance, event.message)
         self._running[event.instance] = replace(
             known, state=event.state, reason=event.reason, message=event.message, restarts=event.restarts
         )
@@ -294,26 +300,35 @@ class Reconciler:
             await asyncio.sleep(STOP_RETRY_S)
 
     async def _start(self, client: Runtime, name: str, request: StartRequest) -> None:
-        """Start, in place of what runs under the name only when the runtime finds no fault with the new content."""
+        """Start or update; what cannot be updated is stopped first, if the runtime finds no fault with the new one."""
         try:
-            if name in self._running:
+            before = self._running.get(name)
+            try:
+                await self._start_new(client, name, request, before)
+            except RequestRefused as error:
+                if error.reason != "BadRequest" or before is None or self._client is not client:
+                    raise
                 await client.check(request)
                 await self._stop(client, name)
-            if self._client is client:
-                await self._start_new(client, name, request)
+                if self._client is client:
+                    await self._start_new(client, name, request, None)
         except RequestRefused as error:
             if error.reason == "NotFound" and self._client is client:
                 self._modules.pop(request.digest, None)
             raise
 
-    async def _start_new(self, client: Runtime, name: str, request: StartRequest) -> None:
+    async def _start_new(self, client: Runtime, name: str, request: StartRequest, before: Observed | None) -> None:
         self._running[name] = Observed(
-            request.digest, request.key(), InstanceState.STARTING, grants=frozenset(request.grants)
+            *(request.digest, request.key(), InstanceState.STARTING),
+            grants=frozenset(request.grants),
+            before=None if before is None else replace(before, before=None),
         )
         try:
             await client.start(request)
         except RequestRefused as error:
-            if self._client is client and error.reason == "BadRequest":
+            if self._client is client and before is not None:
+                self._running[name] = before
+            elif self._client is client and error.reason == "BadRequest":
                 # Something of this name may run that was not listed: the next try replaces it.
                 self._running[name] = Observed(request.digest, "", InstanceState.FAILED)
             elif self._client is client:

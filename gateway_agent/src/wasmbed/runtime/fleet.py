@@ -93,7 +93,7 @@ class Fleet:
         """The processes that run now."""
         return [worker.process.pid for worker in self._workers.values() if worker.process is not None]
 
-    # ---- workers --------------------------------------------------------------------------------------------------
+    # Workers
 
     def _worker(self, name: str) -> _Worker:
         worker = self._workers.get(name)
@@ -185,7 +185,7 @@ class Fleet:
             return
         self._events.put(event)
 
-    # ---- instances ------------------------------------------------------------------------------------------------
+    # Instances
 
     async def start(self, request: StartRequest, artifact: Path) -> None:
         """Start or update an instance; raises Refusal."""
@@ -271,7 +271,7 @@ class Fleet:
                     total.update((await worker.process.call("metrics", {}))["counters"])
         return dict(total)
 
-    # ---- what the peer tells --------------------------------------------------------------------------------------
+    # What the peer tells
 
     def _all(self, message: dict[str, Any]) -> None:
         for worker in self._workers.values():

@@ -9,20 +9,21 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.runtime import abi
+from wasmbed.runtime.content import Shared
 from wasmbed.runtime.course import Course
 from wasmbed.runtime.deliveries import take_provision
 from wasmbed.runtime.messages import Exchange
-from wasmbed.runtime.supervisor import Shared, Supervisor
+from wasmbed.runtime.supervisor import Supervisor
 from wasmbed.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wasmbed.runtime.backends import Backends
+    from wasmbed.runtime.content import Content
     from wasmbed.runtime.events import EventQueue
     from wasmbed.runtime.protocol import Delivery, Provision, Secret
     from wasmbed.runtime.reports import HostRequest, Reason
-    from wasmbed.runtime.supervisor import Content
 
 STOP_GRACE_S: Final = 1.0
 STOP_TIMEOUT_S: Final = 10.0

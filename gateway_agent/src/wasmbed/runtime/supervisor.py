@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from wasmbed.runtime import abi
-from wasmbed.runtime.backends import Backends, Ownership
+from wasmbed.runtime.backends import Ownership
 from wasmbed.runtime.calls import Calls, Feeds
 from wasmbed.runtime.course import Course, Share
 from wasmbed.runtime.deliveries import take_delivery
@@ -18,46 +17,21 @@ from wasmbed.runtime.host import HostFunctions
 from wasmbed.runtime.host.context import Context
 from wasmbed.runtime.inbox import Inbox
 from wasmbed.runtime.instance import THREAD_MARGIN_BYTES, Finished, Sandbox
-from wasmbed.runtime.reports import HostRequest, InstanceStatus, LogEvent, StateEvent
+from wasmbed.runtime.reports import BACKENDS, InstanceStatus, LogEvent, StateEvent
 from wasmbed.runtime.update import Fallback, HandOver, RolledBackError, rolled_back_message
 from wasmbed.runtime.watchdog import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from wasmbed.runtime.events import EventQueue
+    from wasmbed.runtime.content import Content, Shared
     from wasmbed.runtime.host.context import Phase
-    from wasmbed.runtime.messages import Exchange
-    from wasmbed.runtime.profiles import Profile
-    from wasmbed.runtime.protocol import StartRequest
-    from wasmbed.runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 STOP_CPU_MS: Final = 1000
 _PAGE: Final = 4096
 _stack_size_lock: Final = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What the instances of a worker have in common; post hands a request of an instance to the peer."""
-
-    events: EventQueue
-    exchange: Exchange
-    watchdog: Watchdog
-    backends: Backends
-    post: Callable[[HostRequest, bool], bool]
-
-
-@dataclass(frozen=True)
-class Content:
-    """What is run: the request, the limits that hold, and the compiled module."""
-
-    request: StartRequest
-    profile: Profile
-    artifact: Path
 
 
 class Supervisor:
@@ -88,7 +62,7 @@ class Supervisor:
         self._on_taken_over = on_taken_over
         self._on_rolled_back = on_rolled_back
         self._predecessor = predecessor
-        self._fallback: Fallback | None = None
+        self.fallback: Fallback | None = None
         self._quiet = predecessor is not None
         self._course = course or Course()
         # What was tried instead of this one and failed, for `list`.
@@ -97,13 +71,14 @@ class Supervisor:
         self._stopping = threading.Event()
         self._attention = threading.Event()
         self._hand_over: HandOver | None = None
+        self._owned = False
+        self._memory_bytes = 0
         self._sandbox: Sandbox | None = None
         self._finished = False
         tokens = predecessor.tokens if predecessor is not None else None
         self.context = self._make_context(tokens)
         self.context.state_in = state
         self._share = Share(self.request.cpu_share, time.monotonic_ns())
-        self._reported_calls: dict[str, list[int]] = {}
         self._host: HostFunctions | None = None
         self._thread = threading.Thread(target=self._run, name=f"wasm {self.request.instance[:32]}", daemon=True)
 
@@ -179,16 +154,15 @@ class Supervisor:
             dropped=sum(self.context.inbox.dropped.values()),
         )
 
-    _memory_bytes = 0
-
     def counters(self) -> dict[str, list[int]]:
         """Return calls and refusals by function."""
         return {} if self._host is None else self._host.binder.counts
 
-    # ---- the other version's thread -------------------------------------------------------------------------------
+    # For the other version's thread
 
     def hand_over(self) -> HandOver:
         """Ask this version, about to be replaced, for its state and have it wait."""
+        self._owned = self.context.ownership.held
         self._hand_over = HandOver()
         self._attend()
         return self._hand_over
@@ -196,9 +170,15 @@ class Supervisor:
     def resume(self, key: str, message: str) -> None:
         """Go on: the update to `key` failed."""
         self.previous, self.previous_message = key, message
+        self._report(rolled_back=key)
+        # The peer had the new one in this one's place, which ended what was under way.
+        self.context.ownership.release()
+        if self._owned:
+            self.context.inbox.put(abi.EventType.OWNER, 0, bytes([abi.OwnerLoss.UPDATED]))
+        for module in BACKENDS:
+            self.context.calls.repeat(module)
         if self._hand_over is not None:
             self._hand_over.decide(commit=False)
-        self._report(rolled_back=key)
 
     def retire(self) -> None:
         """End: another version runs in this one's place."""
@@ -207,7 +187,7 @@ class Supervisor:
         if self._hand_over is not None:
             self._hand_over.decide(commit=True)
 
-    # ---- this version's thread ------------------------------------------------------------------------------------
+    # This version's thread
 
     def _run(self) -> None:
         end_reason = "stopped"
@@ -252,16 +232,13 @@ class Supervisor:
             raise RolledBackError(message) from failure
         self.context.predecessor_owner = None
         self._predecessor = None
-        self._fallback = Fallback(old.content, hand_over.state, time.monotonic())
+        self.fallback = Fallback(old.content, hand_over.state, time.monotonic())
         self._quiet = False
         if self._on_taken_over is not None:
             self._on_taken_over(self)
         old.retire()
-        self._worked()
-        self._serve_until_fault()
-
-    def _serve_until_fault(self) -> None:
         try:
+            self._worked()
             self._serve()
         except Fault as fault:
             self._pause(self._fail(fault))
@@ -280,8 +257,8 @@ class Supervisor:
         raise StoppedError
 
     def _fail(self, fault: Fault) -> float:
-        if self._fallback is not None and self._fallback.holds(time.monotonic()):
-            raise RolledBackError(rolled_back_message(self._fallback.content.request.digest, str(fault))) from fault
+        if self.fallback is not None and self.fallback.holds(time.monotonic()):
+            raise RolledBackError(rolled_back_message(self.fallback.content.request.digest, str(fault))) from fault
         delay_s = self._course.failed(str(fault))
         self.context.end_ownership("failed")
         self.context.begin_anew()
@@ -293,10 +270,6 @@ class Supervisor:
             *(self.request.instance, self._course.restarts, delay_s, fault),
         )
         return delay_s
-
-    @property
-    def fallback(self) -> Fallback | None:
-        return self._fallback
 
     def _begin(self) -> None:
         """Instantiate the module and call what comes first; raises Fault and StoppedError."""
@@ -364,16 +337,23 @@ class Supervisor:
     def _park(self, hand_over: HandOver) -> None:
         """Save the state and wait for what becomes of the other version."""
         sandbox = self._sandbox
+        broken: Fault | None = None
         if sandbox is not None and sandbox.has(abi.SAVE):
             self.context.state_out = None
             try:
                 if self._call(abi.SAVE, "save") >= 0:
                     hand_over.state = self.context.state_out
-            except (Fault, Finished) as fault:
-                log.info("state not saved instance=%s error=%s", self.request.instance, fault)
+            except (Fault, Finished) as error:
+                log.info("state not saved instance=%s error=%s", self.request.instance, error)
+                broken = error if isinstance(error, Fault) else None
         hand_over.saved()
         hand_over.wait_for_decision()
         self._hand_over = None
+        if broken is not None and sandbox is not None:
+            # What trapped is not called again, for its good-bye or for events.
+            sandbox.close()
+            if not hand_over.committed:
+                raise broken
 
     def _pause(self, delay_s: float) -> None:
         """Wait before a restart, but answer to a stop or an update."""

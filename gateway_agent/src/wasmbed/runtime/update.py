@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from wasmbed.runtime.wire import MAX_MESSAGE_BYTES, shorten
 
 if TYPE_CHECKING:
-    from wasmbed.runtime.supervisor import Content
+    from wasmbed.runtime.content import Content
 
 # A version that fails this soon after it took over is taken back.
 TRIAL_S: Final = 60.0

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 from wasmbed import service
 from wasmbed.runtime import protocol, wire
 from wasmbed.runtime.backends import Backends
+from wasmbed.runtime.content import Content
 from wasmbed.runtime.course import Course
 from wasmbed.runtime.events import EventQueue
 from wasmbed.runtime.instances import Instances, Refusal
 from wasmbed.runtime.profiles import CLASSES
 from wasmbed.runtime.protocol import Provision, Secret, StartRequest
-from wasmbed.runtime.supervisor import Content
 from wasmbed.runtime.wire import FrameReader, ProtocolError
 
 if TYPE_CHECKING:
