@@ -14,6 +14,7 @@ answered. docs/link.md has the formats.
 from __future__ import annotations
 
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -30,10 +31,11 @@ ID_BYTES: Final = 64
 HEARTBEAT_S: Final = 30.0
 MISSED_HEARTBEATS: Final = 3
 # As long as no session comes about: an invitation so often, and after an unanswered handshake.
-INVITE_S: Final = 5.0
+INVITE_S: Final = 2.5
 # Invitations that others on the line can make us send are this far apart.
 INVITE_APART_S: Final = 0.5
 _EPOCH_STEPS: Final = 4
+_MOST_PENDING: Final = 4
 _LABEL: Final = b"wasmbed-link"
 
 
@@ -176,11 +178,13 @@ class SecureLink:
         self.lost_after_s = HEARTBEAT_S * MISSED_HEARTBEATS
         self._reader = frames.FrameReader()
         self._session: _Session | None = None
-        self._pending: _Session | None = None
+        # Each answered handshake may be the one the device goes on with, whatever the line did to the others.
+        self._pending: deque[_Session] = deque(maxlen=_MOST_PENDING)
         self._answered: tuple[bytes, bytes] = (b"", b"")
         self._nonce = os.urandom(NONCE_BYTES)
         self._heard = now
         self._invited = now - INVITE_S
+        self._renewing = False
         self._strangers: set[bytes] = set()
         self._out = bytearray()
 
@@ -209,16 +213,17 @@ class SecureLink:
             raise noise.NoiseError("there is no session")
         self._send(FrameType.DATA, self._session.seal(message))
 
-    def renew(self) -> None:
-        """Ask for a new handshake; the session before goes on until it is confirmed."""
-        self._nonce = os.urandom(NONCE_BYTES)
-        self._send(FrameType.INVITE, bytes([VERSION]) + self._nonce)
+    def renew(self, now: float) -> None:
+        """Ask for a new handshake until there is one; the session before goes on until the new one is confirmed."""
+        self._renewing = True
+        self._invite(now, 0)
 
     def drop(self, reason: str) -> list[SecureEvent]:
         """Give the session up."""
         if self._session is None:
             return []
-        self._session = self._pending = None
+        self._session = None
+        self._pending.clear()
         self.counters.lost += 1
         self._invited -= INVITE_S
         return [Lost(reason)]
@@ -227,6 +232,8 @@ class SecureLink:
         """Do what is due."""
         if self._session is not None:
             if now - self._heard < self.lost_after_s:
+                if self._renewing:
+                    self._invite(now, INVITE_S)
                 return []
             events = self.drop(f"the device was silent for {now - self._heard:.0f} s")
             self._invite(now, 0)
@@ -236,7 +243,8 @@ class SecureLink:
 
     def due(self, now: float) -> float:
         """Return the seconds until poll has something to do without input."""
-        then = self._heard + self.lost_after_s if self._session is not None else self._invited + INVITE_S
+        invite, lost = self._invited + INVITE_S, self._heard + self.lost_after_s
+        then = invite if self._session is None else min(invite, lost) if self._renewing else lost
         return max(0.0, then - now)
 
     def feed(self, data: bytes, now: float) -> Iterator[SecureEvent]:
@@ -275,7 +283,7 @@ class SecureLink:
                     yield Stranger(device)
                 return
             answer = handshake.write2()
-            self._pending = _Session(handshake.split(), device, index)
+            self._pending.appendleft(_Session(handshake.split(), device, index))
             self._answered = (body, answer)
             self._invited = now
             self._send(FrameType.MESSAGE2, answer)
@@ -288,33 +296,38 @@ class SecureLink:
             self.counters.bad_frames += 1
             return
         counter, sealed = found[0], body[found[1] :]
-        if self._pending is not None:
+        for pending in self._pending:
             try:
-                message = self._pending.open(counter, sealed)
+                message = pending.open(counter, sealed)
             except noise.NoiseError:
                 pass
             else:
                 replaced = self._session is not None
-                self._session, self._pending = self._pending, None
+                self._session = pending
+                self._pending.clear()
                 # Its nonce is used up: a recorded message 1 is worth nothing from now on.
                 self._nonce, self._answered = os.urandom(NONCE_BYTES), (b"", b"")
+                self._renewing = False
                 self.counters.handshakes += 1
                 self._heard = now
                 self.counters.frames_in += 1
-                yield Up(self._session.device, self._session.gateway, replaced)
+                yield Up(pending.device, pending.gateway, replaced)
                 yield Message(message)
                 return
         if self._session is None:
             self.counters.forged += 1
             self._invite(now, INVITE_APART_S)
             return
-        if self._session.is_replay(counter):
-            self.counters.replays += 1
-            return
         try:
+            if self._session.is_replay(counter):
+                self.counters.replays += 1
+                raise noise.NoiseError("the message was there before")
             message = self._session.open(counter, sealed)
         except noise.NoiseError:
-            self.counters.forged += 1
+            self.counters.forged += not self._session.is_replay(counter)
+            # Nothing but such messages: perhaps the device has a session that we do not know.
+            if now - self._heard > INVITE_S:
+                self._invite(now, INVITE_S)
             return
         self.counters.frames_in += 1
         self._heard = now
