@@ -11,7 +11,7 @@ from wasmbed.api.fields import ApiObjectError
 from wasmbed.api.quantity import quantity_bytes
 from wasmbed.runtime import Limits
 from wasmbed.runtime.profiles import CLASSES
-from wasmbed.tools import binary, check, flash_file, interpreter, pack, provision, unseal
+from wasmbed.tools import binary, check, flash_file, interpreter, link_key, pack, provision, unseal
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -96,6 +96,11 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.set_defaults(action=_check)
 
 
+def _link_key(arguments: argparse.Namespace) -> int:
+    print(link_key.make(arguments.file))
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="wasmbed", description=__doc__)
@@ -118,6 +123,9 @@ def parser() -> argparse.ArgumentParser:
     two.set_defaults(action=_run)
     _add_check(commands)
     provision.add_parser(commands)
+    three = commands.add_parser("link-key", help="make a gateway's key for its serial lines, print its public half")
+    three.add_argument("file", type=Path, help="of the private key, made when absent")
+    three.set_defaults(action=_link_key)
     unseal.add_parser(commands)
     return top
 
@@ -127,7 +135,13 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         code: int = arguments.action(arguments)
-    except (binary.ModuleError, interpreter.InterpreterError, flash_file.FlashError, OSError) as error:
+    except (
+        binary.ModuleError,
+        interpreter.InterpreterError,
+        flash_file.FlashError,
+        link_key.LinkKeyError,
+        OSError,
+    ) as error:
         print(f"wasmbed: {error}", file=sys.stderr)
         code = 1
     sys.exit(code)
