@@ -155,10 +155,9 @@ options:
                 description: MAVLink component id.
                 type: int
               rights:
-                description: What it may do beyond reading. Without it V(command), V(offboard) and V(mission).
+                description: What it may do beyond reading. The server names what there is.
                 type: list
                 elements: str
-                choices: [command, offboard, mission, parameters, dangerous]
       allowInFlight:
         description: Lets it be started and updated while the device's vehicle is armed or in the air.
         type: bool
@@ -296,7 +295,6 @@ def spec_options() -> dict:
         operator={"type": "str", "choices": ["In", "NotIn", "Exists", "DoesNotExist"], "required": True},
         values=strings,
     )
-    rights = {**strings, "choices": ["command", "offboard", "mission", "parameters", "dangerous"]}
     return group(
         wasmImage=required,
         targetDevices={
@@ -310,7 +308,7 @@ def spec_options() -> dict:
         ),
         communication=group(
             ros2=group(enabled=boolean, domainId=number),
-            px4=group(enabled=boolean, systemId=number, componentId=number, rights=rights),
+            px4=group(enabled=boolean, systemId=number, componentId=number, rights=strings),
         ),
         allowInFlight=boolean,
         env=groups(name=required, value=required),
