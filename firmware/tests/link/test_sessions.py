@@ -192,7 +192,7 @@ def test_a_device_with_an_unknown_key_is_refused_silently_and_told_once(new_line
     line = new_line(devices=(noise.public_key(b"\x55" * 32),))
     assert line.run(30, line.both_up) is False
     strangers = [event for event in line.events if isinstance(event, Stranger)]
-    assert strangers == [Stranger(noise.public_key(b"\x41" * 32))]
+    assert strangers == [Stranger(noise.public_key(b"\x41" * 32), "fleet/device-0")]
     assert line.gateway.counters.strangers >= 2
     assert not any(f.kind == FrameType.MESSAGE2 for f in frames.FrameReader().feed(b"".join(line.down.recorded)))
 

@@ -15,7 +15,7 @@ import pytest
 from wasmbed.link import noise
 from wasmbed.link.line import Endpoint
 from wasmbed.link.mcu import LinkState, McuSession
-from wasmbed.link.secure import Ends
+from wasmbed.link.secure import Ends, Stranger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -182,8 +182,9 @@ class Session:
 
     mcu: McuSession
     board: Board | None
+    ends: list[Ends]
     links: list[LinkState]
-    strangers: list[bytes]
+    strangers: list[Stranger]
     telemetry: list[object]
 
     async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -220,15 +221,17 @@ async def running(
 ) -> AsyncIterator[Session]:
     """A running McuSession on an endpoint."""
     links: list[LinkState] = []
-    strangers: list[bytes] = []
+    strangers: list[Stranger] = []
+    candidates = [ends(**changes)]
     telemetry: list[object] = []
     mcu = McuSession(
-        DEVICE, endpoint, ends(**changes), heartbeat_s=heartbeat_s, on_link=links.append, on_stranger=strangers.append,
+        endpoint,
+        lambda: candidates, heartbeat_s=heartbeat_s, on_link=links.append, on_stranger=strangers.append,
         on_telemetry=telemetry.append,
     )  # fmt: skip
     task = asyncio.ensure_future(mcu.run())
     try:
-        yield Session(mcu, board, links, strangers, telemetry)
+        yield Session(mcu, board, candidates, links, strangers, telemetry)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from board import DEVICE, Board, session
 from wasmbed.link import noise
+from wasmbed.link.secure import Stranger
 from wasmbed.runtime import (
     Delivery,
     HostRequest,
@@ -173,13 +175,12 @@ async def test_keys_are_rotated_over_the_session(tmp_path: Path) -> None:
         before = at.mcu.device_key
         public = await at.mcu.change_device_key()
         assert public != before
-        ends = at.mcu._exchange.ends
-        at.mcu.set_ends(type(ends)(ends.device_id, ends.gateway_id, ends.privates, (before, public)))
+        at.ends[0] = replace(at.ends[0], devices=(before, public))
         at.mcu.renew()
         await at.until(lambda: at.mcu.device_key == public)
         new = b"\x66" * 32
         await at.mcu.change_gateway_key(noise.public_key(new))
-        at.mcu.set_ends(type(ends)(ends.device_id, ends.gateway_id, (new,), (public,)))
+        at.ends[0] = replace(at.ends[0], privates=(new,), devices=(public,))
         at.mcu.renew()
         await at.until(lambda: len(at.links) >= 3 and at.mcu.up)
         assert await at.mcu.list() == []
@@ -261,7 +262,7 @@ async def test_commands_go_before_an_upload(tmp_path: Path) -> None:
 async def test_a_stranger_on_the_line_is_told_and_gets_nothing(tmp_path: Path) -> None:
     async with session(Board(tmp_path / "line"), wait=False, devices=(b"\x55" * 32,)) as at:
         await at.until(lambda: bool(at.strangers))
-        assert at.strangers == [noise.public_key(b"\x41" * 32)]
+        assert at.strangers == [Stranger(noise.public_key(b"\x41" * 32), DEVICE)]
         assert not at.mcu.up
         with pytest.raises(RuntimeGone):
             await at.mcu.list()

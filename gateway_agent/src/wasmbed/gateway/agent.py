@@ -29,6 +29,7 @@ from wasmbed.gateway.fleet import Fleet
 from wasmbed.gateway.flight_service import FlightService
 from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.lease import renew_lease
+from wasmbed.gateway.lines import LineMetrics, Lines
 from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
 from wasmbed.gateway.placements import Placements
@@ -48,7 +49,7 @@ from wasmbed.service import Health, notify, serve_http, watchdog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wasmbed.gateway.config import AgentConfig, LinkConfig
+    from wasmbed.gateway.config import AgentConfig
     from wasmbed.gateway.model import Shown
     from wasmbed.kube import Kind
     from wasmbed.runtime import Hello
@@ -92,16 +93,20 @@ class Agent:
         self.hosts.register(self._vehicles.backend)
         self.hosts.vehicle_sensors = self._vehicles.sensors
         link = config.link
-        self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link))
+        self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link.heartbeat_s))
         if self._sessions is not None:
             self.metrics.registry.register(SessionMetrics(self._sessions))
+        lines = config.lines
+        self._lines = None if lines is None else Lines(lines, self._services(lines.heartbeat_s))
+        if self._lines is not None:
+            self.metrics.registry.register(LineMetrics(self._lines))
         self._slices = Slices(
             store,
             self._fleet,
             self._writer,
             flight,
-            on_devices=lambda: None if self._sessions is None else self._sessions.check_devices(),
-            missed_s=0.0 if link is None else link.missed_s,
+            on_devices=self._check_devices,
+            missed_s=max(0.0 if link is None else link.missed_s, 0.0 if lines is None else lines.missed_s),
         )
         flight.on_told.append(self._slices.on_told)
         self._gateway: Gateway | None = None
@@ -161,6 +166,8 @@ class Agent:
             tasks.create_task(self._counters.run())
             if self._sessions is not None:
                 tasks.create_task(self._sessions.run())
+            if self._lines is not None:
+                tasks.create_task(self._lines.run())
             self.health.set("sync", True)
             notify("READY=1")
 
@@ -174,10 +181,16 @@ class Agent:
         await self._slice_informer.wait_synced()
         self._slices.forget_restored()
 
-    def _services(self, link: LinkConfig) -> Services:
+    def _check_devices(self) -> None:
+        if self._sessions is not None:
+            self._sessions.check_devices()
+        if self._lines is not None:
+            self._lines.check_devices()
+
+    def _services(self, heartbeat_s: float) -> Services:
         return Services(
             self._config.gateway,
-            link.heartbeat_s,
+            heartbeat_s,
             self._store,
             self._fleet,
             self.hosts,

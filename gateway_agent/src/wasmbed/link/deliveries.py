@@ -39,6 +39,11 @@ class Deliveries:
         self.waiting_bytes = 0
         self.dropped = 0
 
+    def clear(self) -> None:
+        """Another device is there."""
+        self._queue.clear()
+        self.waiting_bytes = 0
+
     def begin(self) -> None:
         """A new session: numbers begin again."""
         self._numbers = itertools.count(1)

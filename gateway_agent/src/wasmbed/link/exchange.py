@@ -15,7 +15,7 @@ from wasmbed.link.secure import Counters, Ends, Lost, Message, SecureLink, Stran
 from wasmbed.runtime import RuntimeGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from wasmbed.link.line import Line
 
@@ -66,16 +66,16 @@ class Exchange:
 
     def __init__(
         self,
-        ends: Ends,
+        candidates: Callable[[], Iterable[Ends]],
         *,
         baud: int,
         on_up: Callable[[Up], None],
         on_lost: Callable[[str], None],
         on_own: Callable[[smp.Message], None],
-        on_stranger: Callable[[bytes], None],
+        on_stranger: Callable[[Stranger], None],
     ) -> None:
         self._clock = asyncio.get_running_loop().time
-        self._secure = SecureLink(ends, self._clock())
+        self._secure = SecureLink(candidates, self._clock())
         self._byte_s = 10.0 / baud
         self._on_up, self._on_lost, self._on_own, self._on_stranger = on_up, on_lost, on_own, on_stranger
         self._line: Line | None = None
@@ -97,15 +97,6 @@ class Exchange:
         """Bytes that wait for the line or for an answer."""
         waiting = sum(turn.size for turn in self._turns)
         return waiting + self._in_flight + (0 if self._line is None else self._line.backlog_bytes)
-
-    @property
-    def ends(self) -> Ends:
-        """Names and keys of both ends."""
-        return self._secure.ends
-
-    @ends.setter
-    def ends(self, ends: Ends) -> None:
-        self._secure.ends = ends
 
     def set_lost_after(self, seconds: float) -> None:
         """How long the device may be silent."""
@@ -134,7 +125,7 @@ class Exchange:
                 case Message():
                     self._take(event.data)
                 case Stranger():
-                    self._on_stranger(event.key)
+                    self._on_stranger(event)
                 case Lost():
                     self._end([event])
         self._flush()
@@ -144,6 +135,10 @@ class Exchange:
         self._end(self._secure.poll(self._clock()))
         self._flush()
         return max(0.05, self._secure.due(self._clock()))
+
+    def drop(self, why: str) -> None:
+        """Give the session up."""
+        self._end(self._secure.drop(why))
 
     def renew(self) -> None:
         """Ask the device for a new handshake."""

@@ -15,7 +15,7 @@ from wasmbed.link.deliveries import Deliveries
 from wasmbed.link.exchange import Exchange, Traffic
 from wasmbed.link.line import Endpoint, LineError, open_line
 from wasmbed.link.operations import InstanceNames, McuOperations
-from wasmbed.link.secure import HEARTBEAT_S, MISSED_HEARTBEATS, Ends, Up
+from wasmbed.link.secure import HEARTBEAT_S, MISSED_HEARTBEATS, Ends, Stranger, Up
 from wasmbed.link.smp import Id, Op, SmpError
 from wasmbed.runtime import LogEvent, RequestRefused, RuntimeGone, StateEvent
 
@@ -49,7 +49,7 @@ class LinkState:
 
 
 class McuSession(McuOperations):
-    """One device. `run` keeps the session up until it is cancelled; everything else may be called meanwhile.
+    """The device at one line. `run` keeps the session until it is cancelled; everything else may be called meanwhile.
 
     Operations raise RuntimeGone while there is no session or when the device does not answer, RequestRefused when it
     refuses. Events go on over sessions; after each `LinkState(up=True)` the instances should be listed.
@@ -57,25 +57,32 @@ class McuSession(McuOperations):
 
     def __init__(
         self,
-        device: str,
         endpoint: Endpoint,
-        ends: Ends,
+        candidates: Callable[[], Iterable[Ends]],
         *,
         heartbeat_s: float = HEARTBEAT_S,
         on_link: Callable[[LinkState], None] = lambda _: None,
         on_telemetry: Callable[[Telemetry], None] = lambda _: None,
-        on_stranger: Callable[[bytes], None] = lambda _: None,
+        on_stranger: Callable[[Stranger], None] = lambda _: None,
         on_health: Callable[[Health], None] = lambda _: None,
     ) -> None:
-        """device: namespace/name; heartbeat_s is told to the device. Must be made on the event loop."""
-        self.device = device
+        """candidates: who may be there, asked at each handshake; heartbeat_s is told to the device.
+
+        Must be made on the event loop.
+        """
+        self.device = ""
         self.endpoint = endpoint
         self._heartbeat_s = heartbeat_s
         self._on_link, self._on_telemetry, self._on_health = on_link, on_telemetry, on_health
         exchange = Exchange(
-            ends, baud=endpoint.baud, on_up=self._up, on_lost=self._lost, on_own=self._own, on_stranger=on_stranger
+            candidates,
+            baud=endpoint.baud,
+            on_up=self._up,
+            on_lost=self._lost,
+            on_own=self._own,
+            on_stranger=on_stranger,
         )
-        super().__init__(exchange, InstanceNames(device))
+        super().__init__(exchange, InstanceNames())
         self._exchange.set_lost_after(heartbeat_s * MISSED_HEARTBEATS)
         self._deliveries = Deliveries(exchange, self._names.to_wire)
         self._health: Health | None = None
@@ -116,9 +123,9 @@ class McuSession(McuOperations):
         """Bytes that wait to be sent to it."""
         return self._exchange.backlog_bytes + self._deliveries.waiting_bytes
 
-    def set_ends(self, ends: Ends) -> None:
-        """Change the keys that are accepted from the next handshake on, as while one is rotated."""
-        self._exchange.ends = ends
+    def drop(self, why: str) -> None:
+        """End the session; another handshake may bring the next."""
+        self._exchange.drop(why)
 
     def renew(self) -> None:
         """Ask for a new handshake; what is on its way may have to be asked again."""
@@ -141,7 +148,7 @@ class McuSession(McuOperations):
                     line = await open_line(self.endpoint, self._exchange.received, ended)
                 except LineError as error:
                     if failures == 0:
-                        _log.warning("line not open device=%s error=%s", self.device, error)
+                        _log.warning("line not open line=%s error=%s", self.endpoint, error)
                     failures += 1
                     await asyncio.sleep(min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures, 10)))
                     continue
@@ -152,7 +159,7 @@ class McuSession(McuOperations):
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(min(_TICK_S, self._exchange.tick())):
                                 await asyncio.shield(lost)
-                    _log.warning("line lost device=%s reason=%s", self.device, lost.result())
+                    _log.warning("line lost line=%s reason=%s", self.endpoint, lost.result())
                 finally:
                     line.close()
                     self._exchange.detach("the line is gone")
@@ -160,6 +167,13 @@ class McuSession(McuOperations):
 
     def _up(self, event: Up) -> None:
         self._sessions += 1
+        if event.name != self.device:
+            self.device = event.name
+            self._names.begin(event.name)
+            self._health = None
+            self._told.clear()
+            self._taken.clear()
+            self._deliveries.clear()
         self._info = None
         self._key = event.device
         # Told with the first heartbeat, which says whether the device restarted.

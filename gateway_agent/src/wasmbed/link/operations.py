@@ -31,7 +31,11 @@ _MOST_ROWS: Final = 64
 class InstanceNames:
     """Names of instances on the wire: without the device's own, which is always the same; a long one by its digest."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self) -> None:
+        self.begin("")
+
+    def begin(self, device: str) -> None:
+        """Another device (namespace/name) is there."""
         self._suffix = f"/{device}"
         self._long: dict[str, str] = {}
         self.applications: dict[str, str] = {}

@@ -22,7 +22,7 @@ from wasmbed.link import frames, noise
 from wasmbed.link.frames import FrameType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 VERSION: Final = 1
 REKEY_MESSAGES: Final = 4096
@@ -34,23 +34,28 @@ MISSED_HEARTBEATS: Final = 3
 INVITE_S: Final = 2.5
 # Invitations that others on the line can make us send are this far apart.
 INVITE_APART_S: Final = 0.5
+# Handshakes that fit no candidate cost some work for each: further ones are looked at this much later.
+REFUSED_APART_S: Final = 0.5
 _EPOCH_STEPS: Final = 4
 _MOST_PENDING: Final = 4
+_MOST_STRANGERS: Final = 64
 _LABEL: Final = b"wasmbed-link"
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Who is at the ends of one line. ids are names of at most 64 bytes; keys have 32 bytes.
+    """Who may be at the ends of a line. ids are names of at most 64 bytes; keys have 32 bytes.
 
     privates: the gateway's private keys, first the one in use, then one that is being changed to. devices: the public
-    keys the device may have, likewise; empty for a device whose key is not known yet.
+    keys the device may have, likewise; empty for a device whose key is not known yet. name is the gateway's own name
+    for the device (namespace/name), the id when it is empty.
     """
 
     device_id: bytes
     gateway_id: bytes
     privates: tuple[bytes, ...] = field(repr=False)
     devices: tuple[bytes, ...]
+    name: str = ""
 
     def __post_init__(self) -> None:
         for name in (self.device_id, self.gateway_id):
@@ -67,6 +72,7 @@ class Up:
     device: bytes
     gateway: int
     replaced: bool
+    name: str
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class Stranger:
-    """A handshake by a static key that is not the device's: told once for each key."""
+    """A handshake by a static key that is not the device's of this name: told once for each key."""
 
     key: bytes
+    name: str
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,8 @@ def decode_counter(data: bytes) -> tuple[int, int] | None:
 class _Session:
     """Keys and counters of one session, from the gateway's side."""
 
-    def __init__(self, keys: tuple[bytes, bytes], device: bytes, gateway: int) -> None:
+    def __init__(self, keys: tuple[bytes, bytes], device: bytes, gateway: int, ends: Ends) -> None:
+        self.ends = ends
         self._receive_key, self._send_key = keys
         self._send_counter = 0
         self._receive_counter = 0
@@ -170,10 +178,16 @@ class _Session:
 
 
 class SecureLink:
-    """One device's link. Times are seconds of any steady clock, the same for all calls."""
+    """One line's link. Times are seconds of any steady clock, the same for all calls."""
 
-    def __init__(self, ends: Ends, now: float) -> None:
-        self.ends = ends
+    def __init__(self, candidates: Callable[[], Iterable[Ends]], now: float) -> None:
+        """candidates: the devices that may be at the other end, asked at each handshake.
+
+        Which of them it is shows by its name, which the handshake proves to both ends without telling it to others.
+        """
+        self._candidates = candidates
+        self._last_id = b""
+        self._refused = now - REFUSED_APART_S
         self.counters = Counters()
         self.lost_after_s = HEARTBEAT_S * MISSED_HEARTBEATS
         self._reader = frames.FrameReader()
@@ -269,26 +283,37 @@ class SecureLink:
         if body == self._answered[0]:
             self._send(FrameType.MESSAGE2, self._answered[1])
             return
-        for index, private in enumerate(self.ends.privates):
-            handshake = noise.Handshake(prologue=prologue(self.ends, self._nonce), private=private)
-            try:
-                handshake.read1(body)
-            except noise.NoiseError:
-                continue
-            device = handshake.remote or b""
-            if device not in self.ends.devices:
-                self.counters.strangers += 1
-                if device not in self._strangers and len(self._strangers) < 64:
-                    self._strangers.add(device)
-                    yield Stranger(device)
-                return
-            answer = handshake.write2()
-            self._pending.appendleft(_Session(handshake.split(), device, index))
-            self._answered = (body, answer)
-            self._invited = now
-            self._send(FrameType.MESSAGE2, answer)
+        if now - self._refused < REFUSED_APART_S:
+            self.counters.refused += 1
             return
+        # Nearly always the device that was here before.
+        for ends in sorted(self._candidates(), key=lambda item: item.device_id != self._last_id):
+            for index, private in enumerate(ends.privates):
+                handshake = noise.Handshake(prologue=prologue(ends, self._nonce), private=private)
+                try:
+                    handshake.read1(body)
+                except noise.NoiseError:
+                    continue
+                yield from self._answer(ends, index, handshake, body, now)
+                return
+        self._refused = now
         self.counters.refused += 1
+
+    def _answer(
+        self, ends: Ends, index: int, handshake: noise.Handshake, body: bytes, now: float
+    ) -> Iterator[SecureEvent]:
+        device = handshake.remote or b""
+        if device not in ends.devices:
+            self.counters.strangers += 1
+            if device not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
+                self._strangers.add(device)
+                yield Stranger(device, ends.name or ends.device_id.decode("utf-8", "replace"))
+            return
+        answer = handshake.write2()
+        self._pending.appendleft(_Session(handshake.split(), device, index, ends))
+        self._answered = (body, answer)
+        self._invited = now
+        self._send(FrameType.MESSAGE2, answer)
 
     def _take_data(self, body: bytes, now: float) -> Iterator[SecureEvent]:
         found = decode_counter(body)
@@ -311,7 +336,9 @@ class SecureLink:
                 self.counters.handshakes += 1
                 self._heard = now
                 self.counters.frames_in += 1
-                yield Up(pending.device, pending.gateway, replaced)
+                self._last_id = pending.ends.device_id
+                name = pending.ends.name or pending.ends.device_id.decode("utf-8", "replace")
+                yield Up(pending.device, pending.gateway, replaced, name)
                 yield Message(message)
                 return
         if self._session is None:
