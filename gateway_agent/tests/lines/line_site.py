@@ -108,13 +108,13 @@ class LineSite(Site):
         assert done.returncode == 0, done.stdout + done.stderr
         super().__init__(cluster, registry, cache, name)
         self.key_file = self.folder / "link.key"
-        self.public_key_file = self.folder / "link.pub"
+        self.public_key_file = self.folder / "link.key.pub"
         done = subprocess.run(
             [sys.executable, "-m", "wasmbed.tools.main", "link-key", str(self.key_file)],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert len(base64.b64decode(done.stdout.strip())) == 32
-        self.public_key_file.write_text(done.stdout)
+        assert self.public_key_file.read_text() == done.stdout
         self.boards: list[Board] = []
 
     def board(self, board: str, name: str) -> Board:

@@ -1,4 +1,4 @@
-"""The gateway's static key for its serial lines: made once, 0600, shown by its public half."""
+"""The gateway's static key for its serial lines: made once, 0600, with its public half in a file beside it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make(path: Path) -> str:
     """Make the private key unless it is there; return its public key in base64. Raises LinkKeyError."""
     try:
         if not path.exists():
-            _write(path, noise.new_private_key())
+            _write(path, base64.b64encode(noise.new_private_key()), 0o600)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise LinkKeyError(f"{path} can be read by others; chmod 600 {path}, or remove it and make another key")
         private = base64.b64decode(path.read_text("ascii").strip(), validate=True)
@@ -30,16 +30,21 @@ def make(path: Path) -> str:
         raise LinkKeyError(f"cannot use {path}: {error}; remove it for a new key") from error
     if len(private) != noise.KEY_BYTES:
         raise LinkKeyError(f"{path} has {len(private)} bytes, not {noise.KEY_BYTES}; remove it for a new key")
-    return base64.b64encode(noise.public_key(private)).decode()
+    public = base64.b64encode(noise.public_key(private))
+    beside = path.with_name(f"{path.name}.pub")
+    if not beside.exists() or beside.read_bytes().strip() != public:
+        beside.unlink(missing_ok=True)
+        _write(beside, public, 0o644)
+    return public.decode()
 
 
-def _write(path: Path, private: bytes) -> None:
-    """All or nothing; a key that somebody else makes meanwhile counts."""
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """All or nothing; what somebody else makes meanwhile counts."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "wb") as file:
-            file.write(base64.b64encode(private) + b"\n")
+            file.write(data + b"\n")
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):

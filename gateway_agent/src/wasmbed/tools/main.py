@@ -11,7 +11,7 @@ from wasmbed.api.fields import ApiObjectError
 from wasmbed.api.quantity import quantity_bytes
 from wasmbed.runtime import Limits
 from wasmbed.runtime.profiles import CLASSES
-from wasmbed.tools import binary, check, flash_file, interpreter, link_key, pack, provision, unseal
+from wasmbed.tools import binary, check, flash_file, interpreter, link_key, pack, provision, sensors, unseal
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -126,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     three = commands.add_parser("link-key", help="make a gateway's key for its serial lines, print its public half")
     three.add_argument("file", type=Path, help="of the private key, made when absent")
     three.set_defaults(action=_link_key)
+    sensors.add_parser(commands)
     unseal.add_parser(commands)
     return top
 
