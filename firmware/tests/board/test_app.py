@@ -187,9 +187,11 @@ async def test_module_with_another_content_is_refused(device: Device) -> None:
     wasm = compiled(HELLO)[1]
     ask = device.mcu.exchange.ask
     await ask(Op.WRITE, Id.UPLOAD, {0: 0, 1: b"", 2: len(wasm), 3: b"\xab" * 32, 4: b"\xab" * 32}, answer_s=10)
+    last = (len(wasm) - 1) // 100 * 100
+    for offset in range(0, last, 100):
+        await ask(Op.WRITE, Id.UPLOAD, {0: offset, 1: wasm[offset : offset + 100]}, answer_s=10)
     with pytest.raises(ResultError, match="digest"):
-        for offset in range(0, len(wasm), 100):
-            await ask(Op.WRITE, Id.UPLOAD, {0: offset, 1: wasm[offset : offset + 100]}, answer_s=10)
+        await ask(Op.WRITE, Id.UPLOAD, {0: last, 1: wasm[last:]}, answer_s=10)
     assert await device.mcu.modules() == {}
 
 
