@@ -96,11 +96,6 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.set_defaults(action=_check)
 
 
-def _link_key(arguments: argparse.Namespace) -> int:
-    print(link_key.make(arguments.file))
-    return 0
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="wasmbed", description=__doc__)
@@ -123,11 +118,9 @@ def parser() -> argparse.ArgumentParser:
     two.set_defaults(action=_run)
     _add_check(commands)
     provision.add_parser(commands)
-    three = commands.add_parser("link-key", help="make a gateway's key for its serial lines, print its public half")
-    three.add_argument("file", type=Path, help="of the private key, made when absent")
-    three.set_defaults(action=_link_key)
     sensors.add_parser(commands)
     unseal.add_parser(commands)
+    link_key.add_parser(commands)
     return top
 
 
