@@ -293,7 +293,8 @@ async def test_camera_file_gives_its_frames_over_and_over(tmp_path: Path) -> Non
     config = SensorConfig("cam", "camera", "camera", paths=(tmp_path / "a.y4m",), interval_ms=10)
     async with hosted(config) as host:
         await host.open()
-        await until(lambda: host.runtime.offers[-1].sensors[0].max_bytes == SAMPLE.size + 15 + 12)
+        await until(lambda: host.runtime.offers[-1].available == ("sensor",))
+        assert host.runtime.offers[-1].sensors[0].max_bytes == SAMPLE.size + 15 + 12
         host.call("subscribe", 0, 0)
         await until(lambda: len(host.runtime.events) >= 7)
     frames = [event.data for event in host.runtime.events]
