@@ -59,10 +59,11 @@ bench: $(TOOLS)  ## Measure the interpreter, the bridges, the runtime and the si
 	@scripts/bench
 
 .PHONY: soak
-soak: $(TOOLS)  ## Run the long tests: 30 minutes of each fuzzer of the firmware, MAVLink peers, 100 kills on the demo's site
+soak: $(TOOLS)  ## Run the long tests: 30 minutes of each fuzzer of the firmware and of MAVLink, MAVLink peers, 100 kills on the demo's site
 	@scripts/install-firmware-tools
 	@$(MAKE) -C firmware fuzz SECONDS=1800
-	@WASMBED_FUZZ_SECONDS=60 pytest -q -m peers gateway_agent/tests/bridges
+	@WASMBED_FUZZ_SECONDS=1800 pytest -q -n 5 gateway_agent/tests/bridges/mavlink -k fuzzer
+	@WASMBED_FUZZ_SECONDS=0 pytest -q -m peers gateway_agent/tests/bridges
 	@WASMBED_KILLS=100 pytest -q tests/site/test_kills.py
 
 .PHONY: format

@@ -42,6 +42,8 @@ static int32_t retry_ms = RETRY_FIRST_MS;
 static bool waiting;          /* for the retry timer */
 static bool flush;            /* send also less than a full batch */
 static bool handed_over;
+static int32_t interval_ms;
+static uint64_t subscribed; /* a bit for each sensor */
 static union {
     struct state head;
     uint8_t bytes[STATE_BYTES];
@@ -211,6 +213,21 @@ static bool take_over(void) {
     return true;
 }
 
+/* Subscribes to what is new; how many sensors are read. Sensors may come later than the application. */
+static uint32_t find_sensors(void) {
+    uint32_t found = 0;
+    const int32_t sensors = wb_sensor_count();
+    for (int32_t i = 0; i < sensors && i < 64; i++) {
+        struct wb_sensor_info info;
+        if ((subscribed >> i & 1) == 0 && wb_sensor_info(i, &info, (int32_t)sizeof info) >= 0 &&
+            info.kind != WB_CAMERA && wb_sensor_subscribe(i, interval_ms) == 0) {
+            subscribed |= (uint64_t)1 << i;
+        }
+        found += subscribed >> i & 1;
+    }
+    return found;
+}
+
 WB_INIT {
     double interval_s, flush_s, report_s;
     if (!wb_env_decimal("INTERVAL_S", 1.0, 0.0, 3600.0, &interval_s) ||
@@ -228,26 +245,14 @@ WB_INIT {
         memset(&ring, 0, sizeof ring);
         wb_random(&epoch, (int32_t)sizeof epoch);
     }
-    int32_t subscribed = 0;
-    const int32_t sensors = wb_sensor_count();
-    for (int32_t i = 0; i < sensors; i++) {
-        struct wb_sensor_info info;
-        if (wb_sensor_info(i, &info, (int32_t)sizeof info) >= 0 && info.kind != WB_CAMERA &&
-            wb_sensor_subscribe(i, (int32_t)(interval_s * 1000.0)) == 0) {
-            subscribed++;
-        }
-    }
-    if (subscribed == 0) {
-        wb_log(WB_ERROR, "no sensor gives values; see the device's capabilities");
-        return WB_EUNAVAILABLE;
-    }
+    interval_ms = (int32_t)(interval_s * 1000.0);
     wb_timer_set(FLUSH_TIMER, (int32_t)(flush_s * 1000.0), (int32_t)(flush_s * 1000.0));
     wb_timer_set(REPORT_TIMER, (int32_t)(report_s * 1000.0), (int32_t)(report_s * 1000.0));
     wb_text_clear(&line);
     wb_text_add(&line, "collecting from ");
     wb_text_add_device(&line);
     wb_text_add(&line, ", sensors ");
-    wb_text_add_number(&line, (uint64_t)subscribed);
+    wb_text_add_number(&line, find_sensors());
     wb_text_log(WB_INFO, &line);
     return 0;
 }
@@ -264,6 +269,7 @@ WB_EVENT {
         }
     } else if (type == WB_TIMER && source == FLUSH_TIMER) {
         flush = true;
+        find_sensors();
         deliver();
     } else if (type == WB_TIMER && source == RETRY_TIMER) {
         retry();

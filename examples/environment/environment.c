@@ -27,6 +27,7 @@ static const uint16_t kinds[QUANTITIES] = {WB_TEMPERATURE, WB_HUMIDITY, WB_BAROM
 static struct quantity quantities[QUANTITIES];
 static struct wb_text line;
 static int64_t silent_ns;
+static int32_t interval_ms;
 static int32_t route = WB_EUNAVAILABLE;
 static uint32_t lost;
 
@@ -44,6 +45,7 @@ static bool configure(void) {
     for (int32_t i = 0; i < QUANTITIES; i++) {
         struct limits *limits = &quantities[i].limits;
         *limits = defaults[i];
+        quantities[i].sensor = -1;
         float *const places[3] = {&limits->low, &limits->high, &limits->hysteresis};
         for (int32_t k = 0; k < 3; k++) {
             double value;
@@ -57,22 +59,22 @@ static bool configure(void) {
     return true;
 }
 
-/* Subscribes to the first sensor of each kind. */
-static int32_t find_sensors(int32_t interval_ms) {
+/* Subscribes to the first sensor of each kind that has none yet; how many kinds have one. Sensors may come later than
+ * the application. */
+static int32_t find_sensors(void) {
     int32_t found = 0;
     const int64_t now = wb_clock_monotonic_ns();
     const int32_t count = wb_sensor_count();
     for (int32_t i = 0; i < QUANTITIES; i++) {
-        quantities[i].sensor = -1;
         for (int32_t k = 0; k < count && quantities[i].sensor < 0; k++) {
             struct wb_sensor_info info;
             if (wb_sensor_info(k, &info, (int32_t)sizeof info) >= 0 && info.kind == kinds[i] &&
                 wb_sensor_subscribe(k, interval_ms) == 0) {
                 quantities[i].sensor = k;
                 quantities[i].heard_ns = now;
-                found++;
             }
         }
+        found += quantities[i].sensor >= 0;
     }
     return found;
 }
@@ -143,6 +145,7 @@ static void sample(int32_t sensor, int32_t length) {
 }
 
 static void check(void) {
+    find_sensors();
     const int64_t now = wb_clock_monotonic_ns();
     for (int32_t i = 0; i < QUANTITIES; i++) {
         struct quantity *quantity = &quantities[i];
@@ -204,9 +207,9 @@ WB_INIT {
     }
     silent_ns = (int64_t)(silent_s * 1e9);
     route = wb_ros2_open("alarms");
-    if (find_sensors((int32_t)(interval_s * 1000.0)) == 0) {
-        wb_log(WB_ERROR, "no sensor of temperature, humidity or pressure; see the device's capabilities");
-        return WB_EUNAVAILABLE;
+    interval_ms = (int32_t)(interval_s * 1000.0);
+    if (find_sensors() == 0) {
+        wb_log(WB_WARN, "no sensor of temperature, humidity or pressure yet");
     }
     const int32_t check_ms = (int32_t)(silent_s * 250.0);
     const int32_t report_ms = (int32_t)(report_s * 1000.0);

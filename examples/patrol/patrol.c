@@ -40,7 +40,7 @@ static int32_t point, lap, token, tries, battery_low;
 static int64_t entered_ns, limit_ms, again_ns, link_lost_ns;
 static int64_t flown_ns;
 /* seen_auto: the vehicle flew by itself, so a pilot's mode is news; begun: the mission runs, so its end is this lap's. */
-static bool owned, ordered, resumed, seen_auto, begun;
+static bool owned, ordered, resumed, seen_auto, begun, subscribed;
 
 struct saved {
     uint32_t version;
@@ -173,7 +173,9 @@ static void fly_to(int32_t next) {
 }
 
 static void start(void) {
-    const char *missing = flight_missing(&flight);
+    /* The autopilot may come later than the application. */
+    subscribed = subscribed || flight_subscribe();
+    const char *missing = subscribed ? flight_missing(&flight) : "no autopilot";
     if (missing == NULL && !(flight.battery.remaining >= (float)plan.battery_start)) {
         missing = "the battery is not charged enough, or not known";
     }
@@ -331,10 +333,6 @@ WB_INIT {
     struct saved saved;
     if (!plan_read(&plan)) {
         return WB_EINVALID;
-    }
-    if (!flight_subscribe()) {
-        wb_log(WB_ERROR, "the autopilot's telemetry cannot be subscribed to");
-        return WB_EUNAVAILABLE;
     }
     if (wb_state_get(&saved, (int32_t)sizeof saved) == (int32_t)sizeof saved && saved.version == 1 &&
         saved.state == FLYING && saved.point >= 0 && saved.point < plan.count && saved.lap >= 0) {

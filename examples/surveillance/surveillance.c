@@ -19,6 +19,7 @@ static struct motion_result motion;
 static int32_t camera = -1, motion_route = -1, activity_route = -1;
 static int32_t width, height, quiet_frames, frames, refused, changes, alarms;
 static uint32_t dropped;
+static int32_t interval_ms;
 static double min_share, quiet_wanted;
 static bool alarmed;
 /* The alarm's newest state on its way to the cloud. */
@@ -174,6 +175,18 @@ static void result(int32_t token) {
     }
 }
 
+/* Subscribes to the first camera. It may come later than the application. */
+static void find_camera(void) {
+    const int32_t count = wb_sensor_count();
+    for (int32_t i = 0; i < count && camera < 0; i++) {
+        struct wb_sensor_info info;
+        if (wb_sensor_info(i, &info, (int32_t)sizeof info) >= 0 && info.kind == WB_CAMERA &&
+            wb_sensor_subscribe(i, interval_ms) == 0) {
+            camera = i;
+        }
+    }
+}
+
 WB_INIT {
     double interval_s, report_s;
     if (!wb_env_decimal("INTERVAL_S", 0.1, 0.0, 3600.0, &interval_s) ||
@@ -182,17 +195,10 @@ WB_INIT {
         !wb_env_decimal("QUIET_FRAMES", 20.0, 1.0, 100000.0, &quiet_wanted)) {
         return WB_EINVALID;
     }
-    const int32_t count = wb_sensor_count();
-    for (int32_t i = 0; i < count && camera < 0; i++) {
-        struct wb_sensor_info info;
-        if (wb_sensor_info(i, &info, (int32_t)sizeof info) >= 0 && info.kind == WB_CAMERA &&
-            wb_sensor_subscribe(i, (int32_t)(interval_s * 1000.0)) == 0) {
-            camera = i;
-        }
-    }
+    interval_ms = (int32_t)(interval_s * 1000.0);
+    find_camera();
     if (camera < 0) {
-        wb_log(WB_ERROR, "there is no camera; see the device's capabilities");
-        return WB_EUNAVAILABLE;
+        wb_log(WB_WARN, "no camera yet");
     }
     motion_route = wb_ros2_open("motion");
     activity_route = wb_ros2_open("activity");
@@ -210,8 +216,11 @@ WB_EVENT {
         frame(length);
     } else if (type == WB_TIMER && source == REPORT_TIMER) {
         report();
-    } else if (type == WB_TIMER && notice_waits) {
-        send_notice();
+    } else if (type == WB_TIMER) {
+        find_camera();
+        if (notice_waits) {
+            send_notice();
+        }
     } else if (type == WB_RESULT) {
         result(source);
     }

@@ -50,6 +50,8 @@ static struct wb_text line;
 static uint8_t message[224];
 static uint32_t overrun, reports_lost;
 static int32_t flying = -1;
+static int32_t interval_ms;
+static bool subscribed;
 static int32_t page = CHANNELS; /* the channel that is reported next */
 
 static void send_finding(struct finding *finding) {
@@ -285,19 +287,25 @@ static void resend(void) {
     }
 }
 
-WB_INIT {
+/* The autopilot may come later than the application. */
+static void subscribe(void) {
     static const int32_t wanted[] = {WB_STATUS, WB_BATTERY, WB_ATTITUDE, WB_LOCAL, WB_GPS};
+    subscribed = true;
+    for (uint32_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        subscribed = wb_px4_subscribe(wanted[i], interval_ms) >= 0 && subscribed;
+    }
+}
+
+WB_INIT {
     double interval_s, report_s;
     if (!wb_env_decimal("INTERVAL_S", 0.2, 0.0, 3600.0, &interval_s) ||
         !wb_env_decimal("REPORT_S", 60.0, 1.0, 86400.0, &report_s)) {
         return WB_EINVALID;
     }
-    for (uint32_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
-        const int32_t result = wb_px4_subscribe(wanted[i], (int32_t)(interval_s * 1000.0));
-        if (result < 0) {
-            wb_log(WB_ERROR, "the autopilot's telemetry cannot be subscribed to");
-            return result;
-        }
+    interval_ms = (int32_t)(interval_s * 1000.0);
+    subscribe();
+    if (!subscribed) {
+        wb_log(WB_WARN, "no autopilot yet");
     }
     const int32_t report_ms = (int32_t)(report_s * 1000.0);
     wb_timer_set(REPORT_TIMER, report_ms, report_ms);
@@ -317,6 +325,9 @@ WB_EVENT {
     } else if (type == WB_TIMER && source == PAGE_TIMER) {
         report_page();
     } else if (type == WB_TIMER) {
+        if (!subscribed) {
+            subscribe();
+        }
         resend();
     } else if (type == WB_RESULT) {
         result(source);

@@ -147,6 +147,10 @@ enum note_op {
  * ABI_UNAVAILABLE when the gateway does not serve the module. */
 int32_t notes_request(struct instance *instance, enum note_op op, uint32_t token, const uint8_t *args, uint32_t args_bytes,
                       uint32_t arg_count, const uint8_t *data, uint32_t length);
+/* After a request whose data was null: where `length` bytes of data lie, to be written now; notes_trim keeps the first
+ * ones, none with 0: the request is taken back. */
+uint8_t *notes_data(void);
+void notes_trim(uint32_t length);
 /* Queues a line for the journal, or counts it. */
 void notes_log(struct instance *instance, uint32_t level, const uint8_t *text, uint32_t length);
 void notes_link_lost(void);
@@ -170,6 +174,13 @@ struct telemetry {
 extern struct telemetry app_telemetry[APP_TELEMETRY];
 /* Keeps the newest record of a kind. */
 bool telemetry_put(uint32_t kind, const uint8_t *data, uint32_t length);
+
+/* ---- host_secure.c -------------------------------------------------------------------------------------------------- */
+enum wb_rc secure_secret(void *context, struct wb_text application, const uint8_t *key, uint64_t sequence);
+/* Opens a message from the cloud where it lies; false when it is not authentic or not newer than the last one. */
+bool secure_open(struct instance *instance, uint8_t *data, uint32_t length, uint32_t *at, uint32_t *bytes, uint64_t *number);
+/* The message of this number was taken: it and those before are refused from now on. */
+void secure_taken(struct instance *instance, uint64_t number);
 
 /* ---- sensors.c ------------------------------------------------------------------------------------------------------ */
 /* A sample as `sensor.read` gives it: header and values; 0 when none came yet. */

@@ -50,7 +50,7 @@ static bool make_room(struct instance *instance) {
     return false;
 }
 
-bool events_push(struct instance *instance, uint32_t type, uint32_t source, const uint8_t *data, uint32_t length) {
+static bool has_room(struct instance *instance, uint32_t length) {
     const uint32_t size = size_of(length);
     if (length > APP_QUEUE_BYTES || size > APP_QUEUE_BYTES) {
         return false;
@@ -60,6 +60,14 @@ bool events_push(struct instance *instance, uint32_t type, uint32_t source, cons
             return false;
         }
     }
+    return true;
+}
+
+bool events_push(struct instance *instance, uint32_t type, uint32_t source, const uint8_t *data, uint32_t length) {
+    if (!has_room(instance, length)) {
+        return false;
+    }
+    const uint32_t size = size_of(length);
     struct queued *entry = (void *)(instance->queue + instance->queue_used);
     *entry = (struct queued){(uint8_t)type, 0, (uint16_t)length, source};
     memcpy(entry + 1, data, length);
@@ -252,6 +260,24 @@ static uint32_t ended_token(uint32_t type, uint32_t source, const uint8_t *data,
     return 0;
 }
 
+/* The message lies in the link's buffer, which is this side's until it returns: it is opened there. */
+static enum wb_rc deliver_secure(struct instance *instance, const uint8_t *data, uint32_t length) {
+    uint32_t at;
+    uint32_t bytes;
+    uint64_t number;
+    if (!has_room(instance, length)) {
+        return WB_RC_BUSY;
+    }
+    if (!secure_open(instance, (uint8_t *)(uintptr_t)data, length, &at, &bytes, &number)) {
+        return WB_RC_OK; /* of another key, changed, or old: nobody is told */
+    }
+    if (!events_push(instance, ABI_SECURE, 0, data + at, bytes)) {
+        return WB_RC_BUSY;
+    }
+    secure_taken(instance, number);
+    return WB_RC_OK;
+}
+
 enum wb_rc events_deliver(void *context, struct wb_text name, uint32_t type, uint32_t source, const uint8_t *data,
                           uint32_t length) {
     (void)context;
@@ -262,7 +288,7 @@ enum wb_rc events_deliver(void *context, struct wb_text name, uint32_t type, uin
     if (type == ABI_TELEMETRY) {
         return telemetry_put(source, data, length) ? WB_RC_OK : WB_RC_INVAL;
     }
-    if (type != ABI_ROS2 && type != ABI_RESULT && type != ABI_OWNER) {
+    if (type != ABI_ROS2 && type != ABI_RESULT && type != ABI_SECURE && type != ABI_OWNER) {
         return WB_RC_INVAL;
     }
     if (instance->phase != PHASE_INIT && instance->phase != PHASE_READY && instance->phase != PHASE_EVENT) {
@@ -276,6 +302,9 @@ enum wb_rc events_deliver(void *context, struct wb_text name, uint32_t type, uin
         instance->owner = false;
         instance->owner_event = length != 0 ? data[0] : ABI_OWNER_BRIDGE_GONE;
         return WB_RC_OK;
+    }
+    if (type == ABI_SECURE) {
+        return deliver_secure(instance, data, length);
     }
     if (length > APP_MESSAGE_MAX + 24u) {
         return WB_RC_MSGSIZE;

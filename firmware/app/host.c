@@ -261,18 +261,6 @@ static int32_t sensor_subscribe(struct call *call) {
     return 0;
 }
 
-/* ---- wasmbed:secure: no key reaches a device of this firmware ------------------------------------------------------------ */
-
-static int32_t secure_four(struct call *call) {
-    return guest(call, call->cells[0], call->cells[1]) == NULL || guest(call, call->cells[2], call->cells[3]) == NULL
-               ? 0
-               : ABI_UNAVAILABLE;
-}
-
-static int32_t secure_send(struct call *call) {
-    return guest(call, call->cells[0], call->cells[1]) == NULL ? 0 : ABI_UNAVAILABLE;
-}
-
 /* ---- the table ------------------------------------------------------------------------------------------------------------------ */
 
 static const struct host_entry entries[] = {

@@ -23,6 +23,16 @@ static inline uint8_t *guest(struct call *call, uint32_t pointer, uint32_t lengt
     return data;
 }
 
+/* Arguments of a request as CBOR items. */
+struct args {
+    uint8_t bytes[80];
+    struct wb_cbor_out out;
+    uint32_t count;
+};
+void args_begin(struct args *args);
+/* A request whose outcome comes later: its token, or why there is none. */
+int32_t ask(struct call *call, enum note_op op, const struct args *args, const uint8_t *data, uint32_t length);
+
 int32_t px4_acquire(struct call *call);
 int32_t px4_release(struct call *call);
 int32_t px4_subscribe(struct call *call);
@@ -40,5 +50,8 @@ int32_t ros2_call(struct call *call);
 int32_t ros2_respond(struct call *call);
 int32_t ros2_feedback(struct call *call);
 int32_t ros2_cancel(struct call *call);
+int32_t secure_seal(struct call *call);
+int32_t secure_unseal(struct call *call);
+int32_t secure_send(struct call *call);
 
 #endif

@@ -8,13 +8,7 @@ struct telemetry app_telemetry[APP_TELEMETRY];
 
 /* ---- arguments of a request as CBOR items ------------------------------------------------------------------------------- */
 
-struct args {
-    uint8_t bytes[80];
-    struct wb_cbor_out out;
-    uint32_t count;
-};
-
-static void args_begin(struct args *args) {
+void args_begin(struct args *args) {
     args->out = (struct wb_cbor_out){args->bytes, args->bytes + sizeof args->bytes, false};
     args->count = 0;
 }
@@ -33,8 +27,7 @@ static int32_t send(struct call *call, enum note_op op, uint32_t token, const st
                          length);
 }
 
-/* A request whose outcome comes later: its token, or why there is none. */
-static int32_t ask(struct call *call, enum note_op op, const struct args *args, const uint8_t *data, uint32_t length) {
+int32_t ask(struct call *call, enum note_op op, const struct args *args, const uint8_t *data, uint32_t length) {
     const uint32_t token = tokens_new(call->instance);
     if (token == 0) {
         return ABI_AGAIN;

@@ -160,7 +160,8 @@ static enum wbi_status translate(uint32_t number, struct wb_why *why) {
         status = wbi_load_finish(loader, header_of(number)->digest);
     }
     if (status != WBI_OK) {
-        why->text = loader->error.reason;
+        why->text = wbi_status_name(status);
+        why->name = (struct wb_text){loader->error.reason, (uint32_t)strlen(loader->error.reason)};
     }
     return status;
 }

@@ -24,6 +24,7 @@ struct note {
 static uint8_t ring[APP_NOTES_BYTES] __attribute__((aligned(4)));
 static uint32_t used;
 static uint32_t number; /* of the last request */
+static uint16_t last;   /* where it lies */
 static uint32_t lines_dropped[APP_INSTANCES];
 
 static const struct {
@@ -105,7 +106,7 @@ int32_t notes_request(struct instance *instance, enum note_op op, uint32_t token
         SMP_HEADER_BYTES + REQUEST_FIXED + start.instance.length + args_bytes + length > WB_LINK_TX_BYTES) {
         return ABI_TOOBIG;
     }
-    if (op == OP_SETPOINT && replace_setpoint(instance, data, length)) {
+    if (op == OP_SETPOINT && data != NULL && replace_setpoint(instance, data, length)) {
         return 0;
     }
     struct note *note = add(instance, args_bytes, length);
@@ -124,17 +125,39 @@ int32_t notes_request(struct instance *instance, enum note_op op, uint32_t token
     if (args_bytes != 0) {
         memcpy(args_of(note), args, args_bytes);
     }
-    if (length != 0) {
+    if (data != NULL) {
         memcpy(data_of(note), data, length);
     }
+    last = (uint16_t)((uint8_t *)note - ring);
     return 0;
+}
+
+uint8_t *notes_data(void) { return data_of(at(last)); }
+
+void notes_trim(uint32_t length) {
+    struct note *note = at(last);
+    used = last;
+    if (length != 0) {
+        note->data_bytes = (uint16_t)length;
+        note->bytes = (uint16_t)(((uint32_t)sizeof *note + note->arg_bytes + length + 3u) & ~3u);
+        used += note->bytes;
+    }
+}
+
+static uint32_t line_bytes(void) {
+    uint32_t bytes = 0;
+    for (uint32_t offset = 0; offset < used; offset += at(offset)->bytes) {
+        bytes += at(offset)->kind == NOTE_LINE ? at(offset)->bytes : 0u;
+    }
+    return bytes;
 }
 
 void notes_log(struct instance *instance, uint32_t level, const uint8_t *text, uint32_t length) {
     const uint32_t index = (uint32_t)(instance - app_instances);
     length = length < LOG_MOST ? length : LOG_MOST;
-    /* Half of the room is for requests. */
-    struct note *note = used + sizeof(struct note) + length + 3u > sizeof ring / 2 ? NULL : add(instance, 0, length);
+    /* Lines take half of the room at most: requests always find the other one. */
+    const bool fits = line_bytes() + (uint32_t)sizeof(struct note) + length + 3u <= sizeof ring / 2;
+    struct note *note = fits ? add(instance, 0, length) : NULL;
     if (note == NULL) {
         lines_dropped[index]++;
         return;

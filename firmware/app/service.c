@@ -86,6 +86,7 @@ const struct wb_app app_service = {
     .instance_row = instances_row,
     .deliver = events_deliver,
     .provide = provide,
+    .secret = secure_secret,
     .sensor = sensors_put,
     .accepted = notes_accepted,
     .next = notes_next,

@@ -13,7 +13,7 @@ BOARD_CFLAGS := $(CFLAGS) -Os -Wstack-usage=640 -Wmissing-prototypes -Wstrict-pr
 BOARD_KIND_stm32 := m4
 BOARD_KIND_hifive1 := rv32
 BOARD_FLAGS_stm32 := $(M4_FLAGS) -DBOARD_STM32 -DWB_LINK_RX_BYTES=1024u -DWB_LINK_TX_BYTES=512u
-BOARD_FLAGS_hifive1 := $(RV32_FLAGS) -DBOARD_HIFIVE1
+BOARD_FLAGS_hifive1 := $(RV32_FLAGS) -DBOARD_HIFIVE1 -DWB_LINK_TX_BYTES=304u
 BOARD_LINK_stm32 := --specs=nano.specs
 BOARD_LINK_hifive1 :=
 BOARD_OBJCOPY_stm32 := arm-none-eabi-objcopy

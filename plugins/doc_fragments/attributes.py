@@ -53,3 +53,13 @@ attributes:
     membership:
       - wasmbed.edge.registry
 """
+
+    MAVLINK_GROUP = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/wasmbed.edge.mavlink) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - wasmbed.edge.mavlink
+"""

@@ -55,8 +55,25 @@ def emulated_edge_devices(made: list[dict], devices: list[dict], device_type: st
     return rows
 
 
+def emulated_lines(hosts: list[dict], gateway: str) -> list[str]:
+    """Return the lines of a gateway's devices on hosts, given the hosts' variables."""
+    lines = []
+    for host in hosts:
+        fallback = host.get("qemu_host_address") or host.get("ansible_host") or host.get("inventory_hostname")
+        lines += [
+            f"tcp:{device.get('address', fallback)}:{device['port']}"
+            for device in host.get("qemu_host_devices") or []
+            if device.get("gateway") == gateway
+        ]
+    return lines
+
+
 class FilterModule:
     """The filters."""
 
     def filters(self) -> dict:
-        return {"emulated_devices": emulated_devices, "emulated_edge_devices": emulated_edge_devices}
+        return {
+            "emulated_devices": emulated_devices,
+            "emulated_edge_devices": emulated_edge_devices,
+            "emulated_lines": emulated_lines,
+        }

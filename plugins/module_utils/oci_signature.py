@@ -192,6 +192,8 @@ def _layers(manifest: bytes | None) -> list[dict]:
         layers = json.loads(manifest)["layers"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
+    if not isinstance(layers, list):
+        return []
     return [layer for layer in layers if isinstance(layer, dict) and isinstance(layer.get("digest"), str)]
 
 

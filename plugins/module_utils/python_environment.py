@@ -26,11 +26,15 @@ class PythonEnvironmentError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """The link C(path), the bundle it is made of, and the Python it stands on."""
+    """The link C(path), the bundle it is made of, and the Python it stands on.
+
+    C(requirements_file) is in the bundle, the wheels are beside it.
+    """
 
     path: str
     bundle: str
     python: str
+    requirements_file: str = "wheels/requirements.txt"
 
     @property
     def uv(self) -> str:
@@ -38,11 +42,11 @@ class Environment:
 
     @property
     def wheels(self) -> str:
-        return os.path.join(self.bundle, "wheels")
+        return os.path.dirname(self.requirements)
 
     @property
     def requirements(self) -> str:
-        return os.path.join(self.wheels, "requirements.txt")
+        return os.path.join(self.bundle, self.requirements_file)
 
     def key(self) -> str:
         """Return a name for what the environment is made of: every wheel's hash is in the requirements."""

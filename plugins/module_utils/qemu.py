@@ -135,7 +135,7 @@ class Devices:
 
     def absent(self, name: str) -> None:
         """Stop a device and remove all of it, its key included."""
-        files = [os.path.join(self._paths.settings, f"{name}{suffix}") for suffix in (".env", ".yaml")]
+        files = [os.path.join(self._paths.settings, f"{name}{suffix}") for suffix in (".env", ".yaml", ".pub")]
         folder = self._paths.folder(name)
         if not any(map(os.path.lexists, [*files, folder])):
             return
@@ -184,7 +184,7 @@ class Devices:
             raise ServicesError(f"wasmbed provision of {device['name']}: unexpected answer {out[:200]!r}") from error
 
     def _key(self, name: str) -> str:
-        return os.path.join(self._paths.folder(name), "gateway.pub")
+        return os.path.join(self._paths.settings, f"{name}.pub")
 
     def _program(self, name: str) -> str:
         return os.path.join(self._paths.programs, name)

@@ -113,6 +113,9 @@ options:
           publicKey:
             description: Its public key, 32 bytes in base64. Cannot be changed once it is set.
             type: str
+          suspend:
+            description: The kill switch. While it is true, no application runs on the device or flies its vehicle.
+            type: bool
           px4:
             description: Its autopilot.
             type: dict
@@ -248,6 +251,7 @@ def argument_spec() -> dict:
         network=group(gatewayEndpoint=required),
         gatewayRef=group(name=required),
         publicKey={"type": "str", "no_log": False},
+        suspend={"type": "bool"},
         px4=group(systemId={"type": "int", "required": True}),
     )
     labels = {"type": "dict"}

@@ -31,6 +31,10 @@ options:
     description: The Python that the environment stands on.
     type: path
     default: /usr/bin/python3.11
+  requirements:
+    description: The requirements file in the bundle, with hashes. The wheels are beside it.
+    type: str
+    default: wheels/requirements.txt
   verify:
     description: Commands of the environment that must succeed before it is switched to.
     type: list
@@ -89,6 +93,7 @@ def argument_spec() -> dict:
         "path": {"type": "path", "default": "/opt/wasmbed/venv"},
         "bundle": {"type": "path", "default": "/var/lib/wasmbed/bundle"},
         "python": {"type": "path", "default": "/usr/bin/python3.11"},
+        "requirements": {"type": "str", "default": "wheels/requirements.txt"},
         "verify": {"type": "list", "elements": "list", "default": [["wasmbed-agent", "--version"]]},
     }
 
@@ -96,7 +101,7 @@ def argument_spec() -> dict:
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
-    environment = Environment(params["path"], params["bundle"], params["python"])
+    environment = Environment(params["path"], params["bundle"], params["python"], params["requirements"])
     before = environment.current()
     if module.check_mode and not os.path.isfile(environment.requirements):
         # A task before this one would have brought the bundle.

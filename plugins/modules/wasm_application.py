@@ -154,6 +154,13 @@ options:
               componentId:
                 description: MAVLink component id.
                 type: int
+              rights:
+                description: What it may do beyond reading. The server names what there is.
+                type: list
+                elements: str
+      allowInFlight:
+        description: Lets it be started and updated while the device's vehicle is armed or in the air.
+        type: bool
       env:
         description: Values that the module reads. They are stored in the clear, so they must not be secrets.
         type: list
@@ -282,10 +289,11 @@ def spec_options() -> dict:
     def groups(**options: dict) -> dict:
         return {"type": "list", "elements": "dict", "options": options}
 
+    strings = {"type": "list", "elements": "str"}
     expression = groups(
         key={"type": "str", "required": True, "no_log": False},
         operator={"type": "str", "choices": ["In", "NotIn", "Exists", "DoesNotExist"], "required": True},
-        values={"type": "list", "elements": "str"},
+        values=strings,
     )
     return group(
         wasmImage=required,
@@ -300,8 +308,9 @@ def spec_options() -> dict:
         ),
         communication=group(
             ros2=group(enabled=boolean, domainId=number),
-            px4=group(enabled=boolean, systemId=number, componentId=number),
+            px4=group(enabled=boolean, systemId=number, componentId=number, rights=strings),
         ),
+        allowInFlight=boolean,
         env=groups(name=required, value=required),
     )
 

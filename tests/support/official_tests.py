@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import subprocess
@@ -53,10 +54,18 @@ def _forms(source: str) -> Iterator[str]:
 
 def modules(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Every module of the scripts in a folder that can be made, and where it is from."""
+    yield from _made(folder, r"\(\s*module\b", inside=False)
+
+
+def bad_modules(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every module that the scripts say is malformed or invalid, as far as there are bytes of it."""
+    yield from _made(folder, r"\(\s*assert_(malformed|invalid)\b", inside=True)
+
+
+def _made(folder: Path, pattern: str, *, inside: bool) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.rglob("*.wast")):
         for number, form in enumerate(_forms(path.read_text(errors="replace"))):
-            if re.match(r"\(\s*module\b", form):
-                try:
-                    yield f"{folder.name}/{path.name} form {number}", bytes(wat2wasm(form))
-                except WasmtimeError:
-                    continue
+            if re.match(pattern, form):
+                text = next(_forms(form[1:-1]), "") if inside else form
+                with contextlib.suppress(WasmtimeError):
+                    yield f"{folder.name}/{path.name} form {number}", bytes(wat2wasm(text))

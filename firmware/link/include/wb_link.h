@@ -27,6 +27,7 @@
 
 /* Timing, in milliseconds. */
 #define WB_HEARTBEAT_MS 30000u
+#define WB_HEARTBEAT_AGAIN_MS 2000u
 #define WB_LOST_BEATS 3u
 #define WB_KNOCK_FIRST_MS 500u
 #define WB_KNOCK_LAST_MS 8000u
@@ -63,7 +64,7 @@ struct wb_link_host {
     /* Replaces the stored identity, all or nothing: after a power cut the old or the new one is there. */
     bool (*store_identity)(void *context, const struct wb_identity *identity);
     /* The seed of the random generator: two records (slot 0 and 1) in different erase units. Provisioning writes one
-     * of them (wb_seed_make, or `wasmbed.link.provision`). A write may be cut anywhere; it must not touch the other slot. */
+     * of them (wb_seed_make, or `wasmbed provision`). A write may be cut anywhere; it must not touch the other slot. */
     bool (*seed_read)(void *context, uint32_t slot, uint8_t record[WB_SEED_RECORD_BYTES]);
     bool (*seed_write)(void *context, uint32_t slot, const uint8_t record[WB_SEED_RECORD_BYTES]);
     /* LINK_UP (true) and LINK_LOST (false), at each change. */

@@ -11,7 +11,8 @@
 #include "wb_cbor.h"
 
 #define WB_DIGEST_SIZE 32u
-#define WB_NAME_MAX 64u
+#define WB_NAME_MAX 64u /* of an instance */
+#define WB_LONG_NAME_MAX 317u /* of an application or device: namespace/name as Kubernetes allows them */
 #define WB_MESSAGE_TEXT_MAX 96u
 
 /* Results as MCUmgr numbers them. */

@@ -19,7 +19,8 @@ enum {
     LINK_HEARTBEAT_SENT = 64, /* and not answered yet */
     LINK_FRAME = 128,        /* a whole frame waits in rx */
     LINK_RESET = 256,        /* restart when the answer has left */
-    LINK_CLOCK = 512
+    LINK_CLOCK = 512,
+    LINK_TRIED = 1024 /* handshake_ms is the time of a handshake */
 };
 
 /* Overwrites secrets in a way that the compiler keeps. */

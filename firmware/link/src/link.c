@@ -92,7 +92,7 @@ ALONE static void take_invite(struct wb_link *link, const uint8_t *body, size_t 
     }
     /* Anyone on the wire can invite, and a handshake is a second of work. */
     if (!has(link, LINK_READY) ||
-        (link->handshake_ms != 0 && since(now_ms, link->handshake_ms) < WB_HANDSHAKE_APART_MS)) {
+        (has(link, LINK_TRIED) && since(now_ms, link->handshake_ms) < WB_HANDSHAKE_APART_MS)) {
         return;
     }
     const size_t prologue_length = make_prologue(identity, body + 1, link->tx + 1);
@@ -106,7 +106,8 @@ ALONE static void take_invite(struct wb_link *link, const uint8_t *body, size_t 
         device ? identity->next_public : identity->device_public,
         (rotating & WB_IDENTITY_NEXT_GATEWAY) != 0 ? identity->next_gateway_public : identity->gateway_public, NULL, 0,
         link->tx + 1);
-    link->handshake_ms = now_ms | 1; /* 0: never */
+    link->handshake_ms = now_ms;
+    set(link, LINK_TRIED);
     link->knock_ms = now_ms;
     if (!made) {
         link->counters[WB_COUNT_REFUSED]++;
@@ -388,8 +389,9 @@ uint32_t wb_link_poll(struct wb_link *link, uint32_t now_ms) {
             lose(link, now_ms);
             return 0;
         }
-        /* An unanswered heartbeat is sent again sooner. */
-        const uint32_t every = has(link, LINK_HEARTBEAT_SENT) ? link->heartbeat_every_ms / 4 : link->heartbeat_every_ms;
+        /* An unanswered one is sent again soon: the first of a session is what confirms it. */
+        const uint32_t every = has(link, LINK_HEARTBEAT_SENT) ? least(link->heartbeat_every_ms, WB_HEARTBEAT_AGAIN_MS)
+                                                              : link->heartbeat_every_ms;
         const uint32_t passed = since(now_ms, link->heartbeat_ms);
         if (passed >= every) {
             set(link, LINK_HEARTBEAT);

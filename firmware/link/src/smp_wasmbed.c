@@ -29,9 +29,9 @@ static void put_pair(struct wb_cbor_out *out, uint32_t key, uint64_t value) {
     wb_put_uint(out, value);
 }
 
-static bool get_text(struct wb_cbor map, uint32_t key, struct wb_text *text) {
+static bool get_text(struct wb_cbor map, uint32_t key, uint32_t limit, struct wb_text *text) {
     struct wb_item item;
-    if (!wb_cbor_get(map, key, &item) || item.type != WB_CBOR_TEXT || item.value > WB_NAME_MAX) {
+    if (!wb_cbor_get(map, key, &item) || item.type != WB_CBOR_TEXT || item.value > limit) {
         return false;
     }
     text->data = (const char *)item.data;
@@ -209,10 +209,11 @@ static bool texts(struct wb_cbor map, uint32_t key, enum wb_cbor_type type, stru
 bool wb_smp_read_start(const uint8_t *record, uint32_t record_bytes, struct wb_start *start) {
     struct wb_cbor map;
     memset(start, 0, sizeof *start);
-    if (!wb_cbor_map(record, record_bytes, &map) || !get_text(map, 0, &start->instance) ||
+    if (!wb_cbor_map(record, record_bytes, &map) || !get_text(map, 0, WB_NAME_MAX, &start->instance) ||
         start->instance.length == 0 || !wb_cbor_get_bytes(map, 1, WB_DIGEST_SIZE, &start->digest) ||
         !wb_cbor_get_bytes(map, 2, 32, &start->key) || !wb_cbor_get_u32(map, 3, &start->grants) ||
-        !get_text(map, 4, &start->application) || !get_text(map, 5, &start->device)) {
+        !get_text(map, 4, WB_LONG_NAME_MAX, &start->application) ||
+        !get_text(map, 5, WB_LONG_NAME_MAX, &start->device)) {
         return false;
     }
     wb_cbor_get_u32(map, 6, &start->memory_bytes);
@@ -273,7 +274,7 @@ static enum wb_rc deliver(struct wb_link *link, struct wb_cbor map) {
     uint32_t type;
     uint32_t source;
     uint32_t number;
-    if (!get_text(map, 0, &instance) || !wb_cbor_get_u32(map, 1, &type) || !wb_cbor_get_u32(map, 2, &source) ||
+    if (!get_text(map, 0, WB_NAME_MAX, &instance) || !wb_cbor_get_u32(map, 1, &type) || !wb_cbor_get_u32(map, 2, &source) ||
         !wb_cbor_get(map, 3, &data) || data.type != WB_CBOR_BYTES || !wb_cbor_get_u32(map, 4, &number)) {
         return WB_RC_INVAL;
     }
@@ -298,7 +299,7 @@ static enum wb_rc secret(const struct wb_app *app, struct wb_cbor map) {
     struct wb_text application;
     const uint8_t *key;
     uint64_t sequence;
-    if (!get_text(map, 0, &application) || !wb_cbor_get_bytes(map, 1, 32, &key) ||
+    if (!get_text(map, 0, WB_LONG_NAME_MAX, &application) || !wb_cbor_get_bytes(map, 1, 32, &key) ||
         !wb_cbor_get_u64(map, 2, &sequence)) {
         return WB_RC_INVAL;
     }
@@ -390,7 +391,7 @@ static enum wb_rc write_request(struct wb_link *link, uint8_t id, struct wb_cbor
                                                                : empty(out, app->start(app->context, &start, why));
     case ID_STOP:
         NEEDS(stop)
-        return !get_text(map, 0, &instance) ? WB_RC_INVAL : empty(out, app->stop(app->context, instance));
+        return !get_text(map, 0, WB_NAME_MAX, &instance) ? WB_RC_INVAL : empty(out, app->stop(app->context, instance));
     case ID_DELIVER:
         NEEDS(deliver)
         return empty(out, deliver(link, map));

@@ -82,11 +82,11 @@ class Board:
         line, self._received = self._received.split(b"\n", 1)
         return line.decode()
 
-    def take(self, count: int) -> bytes:
-        """The next bytes the board writes."""
-        while len(self._received) < count:
+    def some(self) -> bytes:
+        """What the board wrote next, at least a byte."""
+        if not self._received:
             self._more()
-        data, self._received = self._received[:count], self._received[count:]
+        data, self._received = self._received, b""
         return data
 
     def _more(self) -> None:

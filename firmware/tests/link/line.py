@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def ends(number: int = 0, **changes: object) -> Ends:
-    """The gateway's view of test device `number`."""
+def ends(number: int = 0, **changes: object) -> Callable[[], list[Ends]]:
+    """The gateway's view of test device `number`, as the only one there is."""
     fields = {
         "device_id": f"fleet/device-{number}".encode(),
         "gateway_id": b"gateway-1",
@@ -23,7 +23,8 @@ def ends(number: int = 0, **changes: object) -> Ends:
         "devices": (noise.public_key(bytes([0x41 + number]) * 32),),
         **changes,
     }
-    return Ends(**fields)  # type: ignore[arg-type]
+    only = [Ends(**fields)]  # type: ignore[arg-type]
+    return lambda: only
 
 
 @dataclass

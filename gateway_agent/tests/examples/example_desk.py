@@ -71,6 +71,8 @@ class Host:
     secure: Callable[[bytes], int | None] = lambda _message: 0
     secure_refuses: Code | None = None
     vehicle: Any = None
+    # Whether an autopilot is behind the device.
+    px4: bool = True
 
 
 class Desk:
@@ -374,6 +376,8 @@ class Desk:
         return int(self.host.vehicle.release())
 
     def _px4_subscribe(self, kind: int, interval_ms: int) -> int:
+        if not self.host.px4:
+            return Code.UNAVAILABLE
         self.subscriptions["px4", kind] = interval_ms
         return 0
 

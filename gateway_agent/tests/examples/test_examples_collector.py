@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
-from example_desk import HIFIVE1, Desk, Host, ModuleFailedError, Sensor, result, sample
+from example_desk import HIFIVE1, Desk, Host, Sensor, result, sample
 from hypothesis import given
 from hypothesis import strategies as st
 from wasmbed.runtime import abi
@@ -260,10 +260,12 @@ def test_damaged_samples_are_refused_and_counted(collect: Callable[..., Desk], d
     assert "refused 1" in one.text()
 
 
-def test_without_a_sensor_the_start_fails(desk: Callable[..., Desk]) -> None:
-    one = desk("collector", Host(sensors=[SENSORS[2]]), run=False)
-    with pytest.raises(ModuleFailedError, match="returned -19"):
-        one.start()
+def test_sensors_that_come_later_are_read_too(desk: Callable[..., Desk]) -> None:
+    one = desk("collector", Host(sensors=[SENSORS[2]], env={"FLUSH_S": "5"}))
+    assert "collecting from default/board, sensors 0" in one.text()
+    one.host.sensors += [SENSORS[3]]
+    one.advance(5)
+    assert one.subscriptions == {("sensor", 1): 1000}
 
 
 def test_it_fits_the_smallest_board(collect: Callable[..., Desk]) -> None:

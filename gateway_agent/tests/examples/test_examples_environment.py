@@ -141,11 +141,15 @@ def test_a_setting_that_is_no_number_in_range_ends_the_start(desk: Callable[...,
     assert one.logs[-1] == (0, "TEMPERATURE_HIGH")
 
 
-def test_without_a_sensor_it_says_so(desk: Callable[..., Desk]) -> None:
-    one = desk("environment", Host(), run=False)
-    with pytest.raises(ModuleFailedError, match="-19"):
-        one.start()
-    assert "no sensor of temperature" in one.text()
+def test_a_sensor_that_comes_later_is_found(desk: Callable[..., Desk]) -> None:
+    one = desk("environment", Host(env={"TEMPERATURE_HIGH": "30", "SILENT_S": "20"}))
+    assert one.logs[0] == (1, "no sensor of temperature, humidity or pressure yet")
+    one.advance(60)
+    one.host.sensors += SENSORS[:1]
+    one.advance(5)
+    assert one.subscriptions == {("sensor", 0): 1000}
+    feed(one, *[50.0] * 10)
+    assert states(one) == [("temperature", "high")]
 
 
 def test_lost_events_are_told(monitor: Callable[..., Desk]) -> None:

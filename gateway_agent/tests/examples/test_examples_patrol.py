@@ -104,6 +104,14 @@ def test_it_waits_until_all_checks_pass(patrol: Callable[..., Patrol], field: st
     one.until("taking off", 30)
 
 
+def test_an_autopilot_that_comes_later_is_flown(patrol: Callable[..., Patrol]) -> None:
+    one = patrol(px4=False)
+    one.desk.advance(60)
+    assert "waiting: no autopilot" in one.desk.text()
+    one.desk.host.px4 = True
+    one.until("finished: landed")
+
+
 def test_without_telemetry_nothing_is_ordered(patrol: Callable[..., Patrol]) -> None:
     one = patrol()
     one.desk.advance(60)

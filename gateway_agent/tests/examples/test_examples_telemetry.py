@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cbor2
 import numpy as np
 import pytest
-from example_desk import HIFIVE1, Host, ModuleFailedError
+from example_desk import HIFIVE1, Host
 from wasmbed.runtime import abi
 from wasmbed.runtime.abi import Code, EventType, Telemetry
 
@@ -201,12 +201,14 @@ def test_a_host_that_takes_nothing_more_gets_the_report_later(watch: Callable[..
     assert set(reports(one)) == {"battery voltage", "battery current", "battery temperature"}
 
 
-def test_without_an_autopilot_the_start_fails(desk: Callable[..., Desk]) -> None:
-    one = desk("telemetry", Host(), run=False)
-    one._px4_subscribe = lambda _kind, _interval: Code.UNAVAILABLE  # type: ignore[method-assign]
-    with pytest.raises(ModuleFailedError, match="returned -19"):
-        one.start()
-    assert "cannot be subscribed" in one.text()
+def test_an_autopilot_that_comes_later_is_watched(desk: Callable[..., Desk]) -> None:
+    one = desk("telemetry", Host(px4=False))
+    assert one.logs[0] == (1, "no autopilot yet")
+    one.advance(60)
+    assert one.subscriptions == {}
+    one.host.px4 = True
+    one.advance(5)
+    assert len(one.subscriptions) == 5
 
 
 def test_it_fits_the_smallest_board(watch: Callable[..., Desk]) -> None:

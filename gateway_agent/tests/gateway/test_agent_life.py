@@ -57,6 +57,25 @@ def test_a_new_version_that_cannot_run_leaves_the_old_one_running(site: Site) ->
     assert site.wait_line("keep").word == word
 
 
+def test_a_new_version_that_fails_is_taken_back_and_not_tried_again(site: Site) -> None:
+    digest = site.push("back", good())
+    site.place("back", digest)
+    site.wait_state("back", "Running")
+    word = site.wait_line("back").word
+    trap = '(module (func (export "wasmbed_abi_1")) (func (export "wasmbed_init") (result i32) (i32.const 7)))'
+    broken = site.push("back", wat(trap))
+    site.place("back", broken)
+    state = site.wait_state("back", "Failed", digest=broken)
+    assert state["reason"] == "DeviceError"
+    assert state["message"] == f"update failed: wasmbed_init: returned 7; {digest[:19]} runs again"
+    assert site.wait_line("back").word == word, "the old one was not even restarted"
+    better = site.push("back", good("betterv"))
+    site.place("back", better)
+    site.wait_state("back", "Running", digest=better)
+    assert site.wait_line("back").text.startswith("betterv ")
+    site.remove("back")
+
+
 def test_a_new_version_that_is_refused_at_its_start_leaves_the_old_one_running(site: Site) -> None:
     """Limits and grants were looked at by the start alone, so the old one had ended before the new one was refused."""
     digest = site.push("roomy", good())

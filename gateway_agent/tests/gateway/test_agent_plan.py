@@ -113,6 +113,24 @@ def test_what_is_known_to_be_untrusted_is_stopped_and_asked_for_again() -> None:
     assert (plan.pulls, plan.starts) == ({DIGESTS[0]}, {})
 
 
+def test_what_is_not_trusted_any_more_is_stopped_after_the_flight() -> None:
+    wanted = {"i": want("i")}
+    flying = world(
+        wanted=wanted,
+        running={"i": observe(wanted["i"])},
+        verify=True,
+        artifacts={DIGESTS[0]: untrusted()},
+        gates={"ns/dev": Gate(flying="is in the air")},
+    )
+    plan = make_plan(flying)
+    assert plan.stops == set()
+    assert plan.shown["i"].state == "Running"
+    assert plan.shown["i"].message == "to be stopped after the flight: it has no signature"
+    assert make_plan(replace(flying, gates={})).stops == {"i"}
+    allowed = {"i": replace(wanted["i"], allow_in_flight=True)}
+    assert make_plan(replace(flying, wanted=allowed)).stops == {"i"}
+
+
 def test_a_registry_that_cannot_be_asked_stops_nothing() -> None:
     wanted = {"i": want("i")}
     unknown = Progress(failure=Failure("ImagePullFailed", "the registry is away", 130.0))

@@ -10,9 +10,10 @@ import pytest
 from flight_support import DEVICE, HOME, NAN, RIGHTS, rig, until
 from wasmbed.bridges.mavlink import Geofence
 from wasmbed.gateway.flight_model import DeviceRecord
+from wasmbed.gateway.vehicle_sensors import VehicleSensors
 from wasmbed.hostcalls import Status
 from wasmbed.runtime import abi
-from wasmbed.runtime.abi import FlightMode, OwnerLoss, Telemetry
+from wasmbed.runtime.abi import FlightMode, OwnerLoss, SensorKind, Telemetry
 
 pytestmark = pytest.mark.peers
 
@@ -155,6 +156,23 @@ async def test_what_is_outside_of_the_geofence_is_refused() -> None:
         assert await app.command(192, -1.0, 1.0, 0.0, NAN, HOME[0], HOME[1], 80.0, frame=3) == Status.REJECTED
         far = abi.WAYPOINT.pack(16, 3, 1, 0.0, 0.0, 0.0, NAN, HOME[0] + 0.01, HOME[1], 15.0)
         assert (await app.call("mission", 1, data=far))[0] == Status.REJECTED
+
+
+async def test_an_autopilot_is_the_sensors_of_its_device() -> None:
+    async with rig() as made:
+        sensors = VehicleSensors(made.flight)
+        assert sensors.reading(DEVICE, SensorKind.GPS) is None, "nothing was asked for before"
+        sensors.connect(made.fleet)
+        await until(lambda: sensors.reading(DEVICE, SensorKind.GPS))
+        place = sensors.reading(DEVICE, SensorKind.GPS)
+        assert place is not None
+        assert place.values == pytest.approx(HOME, abs=1e-5)
+        await until(lambda: sensors.reading(DEVICE, SensorKind.BATTERY))
+        battery = sensors.reading(DEVICE, SensorKind.BATTERY)
+        assert battery is not None
+        assert battery.values == pytest.approx((16.0, 1.0, 90.0))
+        assert sensors.reading(DEVICE, SensorKind.IMU) is None, "this one sends none"
+        assert sensors.reading("default/other", SensorKind.GPS) is None
 
 
 HOSTILE = [

@@ -241,6 +241,7 @@ async def test_full_spool_refuses_what_is_new_and_one_application_cannot_take_it
         (message(1, direction=DOWN), Status.DENIED),
         (None, Status.INVALID),
     ],
+    ids=["empty", "garbage", "long", "application", "device", "direction", "none"],
 )
 async def test_what_is_no_message_of_the_sender_is_refused(
     cloud: Cloud, tmp_path: Path, data: bytes | None, status: Status
@@ -354,7 +355,9 @@ async def test_server_without_our_authority_gets_nothing(cloud: Cloud, tmp_path:
         assert cloud.requests == []
 
 
-def test_key_file_that_others_may_read_or_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_key_file_that_others_may_read_or_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "key"
     with pytest.raises(KeyFileError, match="No such file"):
         read_key(path)
@@ -362,6 +365,9 @@ def test_key_file_that_others_may_read_or_that_is_none_is_refused(tmp_path: Path
     path.chmod(0o640)
     with pytest.raises(KeyFileError, match="mode to 0600"):
         read_key(path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read_key(path) == SITE
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     path.chmod(0o600)
     assert read_key(path) == SITE
     path.write_bytes(b"short")

@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runtime_support import HEADER, leb, plain_module, section
+from runtime_support import HEADER, leb, name, plain_module, section, vector
 from wasmbed.runtime import validate, wasm
 from wasmbed.runtime.profiles import CLASSES
 from wasmtime import Engine, Module, wat2wasm
@@ -136,3 +136,67 @@ def test_another_version_is_named(body: bytes, says: str) -> None:
 def test_a_fault_is_told_with_its_place(section_bytes: bytes, says: str) -> None:
     with pytest.raises(wasm.ModuleError, match=says):
         wasm.read(HEADER + section_bytes)
+
+
+# Each list with a limit: its section, one entry of it, and the limit.
+LISTS = {
+    "types": (1, b"\x60\0\0", 10_000),
+    "imports": (2, name("a") + name("b") + b"\x03\x7f\0", 1_000),
+    "functions": (3, b"\0", 50_000),
+    "tables": (4, b"\x70\0\0", 16),
+    "globals": (6, b"\x7f\0\x41\0\x0b", 10_000),
+    "exports": (7, name("a") + b"\x02\0", 1_000),
+    "element segments": (9, b"\x01\0\0", 10_000),
+    "data segments": (11, b"\x01\0", 10_000),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_a_list_over_its_limit_is_told_with_its_place_and_not_read(what: str) -> None:
+    number, entry, limit = LISTS[what]
+    assert wasm.read(HEADER + section(number, leb(limit) + entry * limit)).over_limit == []
+    # Only what is counted is looked at: the last entry makes no sense.
+    over = HEADER + section(number, leb(limit + 1) + entry * limit + b"\xff" * len(entry))
+    assert wasm.read(over).over_limit == [f"{limit + 1} {what} (at byte 0x8); the limit is {limit}"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"\xff", "unknown instruction ff at byte 0x17 in function 0"),
+        (b"\xfc\x63", "unknown instruction fc 63 at byte 0x17 in function 0"),
+        (b"\xfd\xff\x7f", "unknown instruction fd ff 7f at byte 0x17 in function 0"),
+        (b"\x41\xff", "a function ends inside an instruction at byte 0x19 in function 0"),
+        (b"\x0e\xff\xff\x03", "a list of 65535 entries does not fit its section at byte 0x18 in function 0"),
+        (b"\x44\0", "8 bytes are announced and 1 are left at byte 0x18 in function 0"),
+        (b"\x02\x33", None),
+    ],
+)
+def test_code_that_is_none_is_told_with_its_function(body: bytes, says: str | None) -> None:
+    module = HEADER + section(1, vector([b"\x60\0\0"])) + section(3, vector([b"\0"]))
+    module += section(10, vector([leb(len(body) + 1) + b"\0" + body]))
+    if says is None:
+        wasm.read(module)  # a type that does not exist is wasmtime's to find
+        return
+    with pytest.raises(wasm.ModuleError, match=says):
+        wasm.read(module)
+
+
+@pytest.mark.parametrize("code", [b"\x41" + b"\x80" * 3_000, b"\x28" + b"\x80" * 3_000, b"\x02" + b"\x80" * 3_000])
+def test_a_number_without_end_costs_no_more_than_its_function(code: bytes) -> None:
+    body = leb(len(code) + 1) + b"\0" + code
+    count = (4 << 20) // len(body)
+    module = HEADER + section(1, vector([b"\x60\0\0"])) + section(3, vector([b"\0"] * count))
+    began = time.process_time()
+    with contextlib.suppress(wasm.ModuleError):
+        wasm.read(module + section(10, leb(count) + body * count))
+    assert time.process_time() - began < 2
+
+
+def test_names_of_functions_are_cut_and_made_printable() -> None:
+    text = bytes(wat2wasm("(module (func $ok (tag) (return_call $ok)))".replace("(tag) ", "")))
+    contents = wasm.read(text)
+    assert wasm.function_names(text, contents, [0]) == {0: "ok"}
+    long = text.replace(b"\x02ok", b"\x02\x1bk")
+    assert wasm.function_names(long, wasm.read(long), [0]) == {0: "?k"}
+    assert wasm.function_names(text[:-1] + b"\xff", contents, [7]) == {}

@@ -169,3 +169,26 @@ async def test_a_killed_main_process_leaves_no_worker(socket_directory: Path, ca
             not any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
         )
     )
+
+
+async def test_a_service_manager_that_ends_all_processes_at_once_lets_applications_say_good_bye(
+    socket_directory: Path, cache: Path
+) -> None:
+    """systemd sends SIGTERM to every process of a unit; a worker that died of it took `wasmbed_stop` with it."""
+    runtime = RuntimeProcess.start(socket_directory, cache)
+    polite = application(
+        """(data (i32.const 0) "bye")
+           (func (export "wasmbed_stop") (call $sys.log (i32.const 2) (i32.const 0) (i32.const 3)))""",
+        uses=("sys.log",),
+        init="(nop)",
+    )
+    async with connected(runtime) as agent:
+        await agent.run("polite", polite)
+        await agent.state("polite", "Running")
+        (pid,) = workers(runtime)
+        os.kill(pid, signal.SIGTERM)
+        await agent.client.stop("polite")
+        await agent.log("polite", "bye")
+        assert lives(pid)
+    assert runtime.stop() == 0
+    assert not lives(pid)

@@ -86,3 +86,19 @@ def test_a_mistake_is_named_with_file_field_and_remedy(tmp_path: Path, text: str
 def test_a_missing_file_is_told_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file.*create it or pass --config"):
         load_config(tmp_path / "none.yaml", Example)
+
+
+def test_parts_add_fields_each_from_one_file_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: a\nhttp: {address: b}\n")
+    parts = tmp_path / "example.d"
+    assert load_config(path, Example, parts=parts).enabled is False, "the folder may be absent"
+    parts.mkdir()
+    (parts / "one.yaml").write_text("enabled: true\n")
+    (parts / "two.txt").write_text("not: read")
+    assert load_config(path, Example, parts=parts).enabled is True
+    (parts / "two.yaml").write_text("enabled: false\n")
+    with pytest.raises(ConfigError, match=r"two\.yaml: field enabled is in another file too; remove one"):
+        load_config(path, Example, parts=parts)
+    (parts / "two.yaml").write_text("- a\n")
+    with pytest.raises(ConfigError, match=r"two\.yaml: must be a mapping of fields"):
+        load_config(path, Example, parts=parts)

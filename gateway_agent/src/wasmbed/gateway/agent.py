@@ -29,10 +29,12 @@ from wasmbed.gateway.fleet import Fleet
 from wasmbed.gateway.flight_service import FlightService
 from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.lease import renew_lease
+from wasmbed.gateway.lines import LineMetrics, Lines
 from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
 from wasmbed.gateway.placements import Placements
 from wasmbed.gateway.runtime_link import keep_runtime
+from wasmbed.gateway.runtime_metrics import RuntimeCounters
 from wasmbed.gateway.session import Services
 from wasmbed.gateway.sessions import SessionMetrics, Sessions
 from wasmbed.gateway.signatures import Signatures
@@ -47,7 +49,7 @@ from wasmbed.service import Health, notify, serve_http, watchdog
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wasmbed.gateway.config import AgentConfig, LinkConfig
+    from wasmbed.gateway.config import AgentConfig
     from wasmbed.gateway.model import Shown
     from wasmbed.kube import Kind
     from wasmbed.runtime import Hello
@@ -70,6 +72,7 @@ class Agent:
         self._blobs = blobs
         self.health = Health()
         self.metrics = Metrics(CollectorRegistry())
+        self._counters = RuntimeCounters(self.metrics.registry)
         self._writer = StatusWriter(
             self._send, lambda kind, result: self.metrics.status_writes.labels(kind, result).inc()
         )
@@ -88,17 +91,22 @@ class Agent:
         self.hosts = HostCalls(config, self.metrics.registry)
         self._placements.on_wanted.append(self.hosts.set_wanted)
         self.hosts.register(self._vehicles.backend)
+        self.hosts.vehicle_sensors = self._vehicles.sensors
         link = config.link
-        self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link))
+        self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link.heartbeat_s))
         if self._sessions is not None:
             self.metrics.registry.register(SessionMetrics(self._sessions))
+        lines = config.lines
+        self._lines = None if lines is None else Lines(lines, self._services(lines.heartbeat_s))
+        if self._lines is not None:
+            self.metrics.registry.register(LineMetrics(self._lines))
         self._slices = Slices(
             store,
             self._fleet,
             self._writer,
             flight,
-            on_devices=lambda: None if self._sessions is None else self._sessions.check_devices(),
-            missed_s=0.0 if link is None else link.missed_s,
+            on_devices=self._check_devices,
+            missed_s=max(0.0 if link is None else link.missed_s, 0.0 if lines is None else lines.missed_s),
         )
         flight.on_told.append(self._slices.on_told)
         self._gateway: Gateway | None = None
@@ -150,12 +158,16 @@ class Agent:
             tasks.create_task(self._fleet.own.run())
             tasks.create_task(
                 keep_runtime(
-                    *(config.runtime_socket, self._fleet.own, self.hosts),
-                    *(self._logs, self.metrics, self._on_runtime),
+                    *(config.runtime_socket, self._fleet.own, self.hosts, self._logs, self.metrics),
+                    counters=self._counters,
+                    on_state=self._on_runtime,
                 )
             )
+            tasks.create_task(self._counters.run())
             if self._sessions is not None:
                 tasks.create_task(self._sessions.run())
+            if self._lines is not None:
+                tasks.create_task(self._lines.run())
             self.health.set("sync", True)
             notify("READY=1")
 
@@ -169,10 +181,16 @@ class Agent:
         await self._slice_informer.wait_synced()
         self._slices.forget_restored()
 
-    def _services(self, link: LinkConfig) -> Services:
+    def _check_devices(self) -> None:
+        if self._sessions is not None:
+            self._sessions.check_devices()
+        if self._lines is not None:
+            self._lines.check_devices()
+
+    def _services(self, heartbeat_s: float) -> Services:
         return Services(
             self._config.gateway,
-            link.heartbeat_s,
+            heartbeat_s,
             self._store,
             self._fleet,
             self.hosts,

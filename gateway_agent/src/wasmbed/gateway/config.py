@@ -67,6 +67,32 @@ class LinkConfig:
 
 
 @dataclass(frozen=True)
+class LinesConfig:
+    """Lines to microcontrollers: `serial:/dev/NAME[@BAUD]`, `unix:/PATH` or `tcp:HOST:PORT`.
+
+    key_file has the gateway's static private key (32 bytes in base64, `wasmbed link-key` makes it), next_key_file the
+    one it is being changed to. Devices send a heartbeat every heartbeat_s seconds; one that misses three counts as
+    disconnected.
+    """
+
+    key_file: Path
+    addresses: tuple[str, ...] = ()
+    next_key_file: Path | None = None
+    heartbeat_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.heartbeat_s <= 3600 or len(self.addresses) > 1024:
+            raise ValueError("heartbeat_s must be 1 to 3600, and addresses at most 1024")
+        if len(set(self.addresses)) != len(self.addresses):
+            raise ValueError("addresses names a line twice")
+
+    @property
+    def missed_s(self) -> float:
+        """Seconds of silence after which a device counts as disconnected."""
+        return self.heartbeat_s * MISSED_HEARTBEATS
+
+
+@dataclass(frozen=True)
 class SignaturesConfig:
     """Whose applications run here: PEM files of public keys (one or more each), one of which must have signed an image.
 
@@ -96,6 +122,8 @@ class AgentConfig:
     signatures: SignaturesConfig = SignaturesConfig()
     # Without it, no Linux device can connect.
     link: LinkConfig | None = None
+    # Without it, no microcontroller is reached.
+    lines: LinesConfig | None = None
     # Without it, no vehicle is reached.
     mavlink: FlightConfig | None = None
     ros2: Ros2Config | None = None

@@ -134,6 +134,11 @@ class Fleet:
         """What the slices say of a device."""
         return self._known.get(key)
 
+    @property
+    def devices(self) -> Mapping[Key, SliceDevice]:
+        """What the slices say of all devices."""
+        return self._known
+
     def link(self, key: Key) -> tuple[LinkState, str] | None:
         """State of a device's link and since when, None when it was never seen."""
         device = self._devices.get(key)

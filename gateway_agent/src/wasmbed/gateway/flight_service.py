@@ -13,6 +13,7 @@ from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.flight_metrics import FlightCollector
 from wasmbed.gateway.flight_model import claims_of
 from wasmbed.gateway.px4_backend import Px4Backend
+from wasmbed.gateway.vehicle_sensors import VehicleSensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +37,7 @@ class FlightService:
     def __init__(self, config: FlightConfig | None, store: Store, registry: CollectorRegistry, health: Health) -> None:
         self.flight = Flight(config or FlightConfig())
         self.backend = Px4Backend(self.flight)
+        self.sensors = VehicleSensors(self.flight)
         self._config = config
         self._store = store
         self._health = health
@@ -76,10 +78,12 @@ class FlightService:
                 self._hub, self._fleet = hub, fleet
                 self._health.set("mavlink", True)
                 self.backend.connect(fleet)
+                self.sensors.connect(fleet)
                 try:
                     await self.flight.run(fleet)
                 finally:
                     self.backend.disconnect()
+                    self.sensors.connect(None)
                     self._hub = self._fleet = None
         except* KeyStoreError as group:
             why = "; ".join(str(error) for error in group.exceptions)

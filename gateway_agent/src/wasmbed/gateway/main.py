@@ -20,7 +20,7 @@ def main() -> None:
     arguments = parser.parse_args()
     setup_logging("wasmbed-agent")
     try:
-        config = load_config(arguments.config, AgentConfig)
+        config = load_config(arguments.config, AgentConfig, parts=arguments.config.with_suffix(".d"))
     except ConfigError as error:
         sys.exit(f"wasmbed-agent: {error}")
     run(lambda: serve(config))

@@ -89,13 +89,18 @@ def _bring_up(name: str, world: World, plan: Plan) -> None:
         return
     digest = wanted.request.digest
     warning = ""
+    flies = bool(gate.flying) and not wanted.allow_in_flight
     if world.verify and observed is not None and observed.digest == digest:
         image = world.artifacts.get(digest, _UNKNOWN)
-        if _unverified(name, image, world, plan):
-            return
         warning = image.warning
+        if _untrusted(name, image, world, plan):
+            # As an update, it waits for the end of a flight.
+            if not flies:
+                _stop_untrusted(name, image, world, plan)
+                return
+            warning = f"to be stopped after the flight: {image.failure.message if image.failure else ''}"
     if observed is not None and observed.key == wanted.key:
-        message = observed.message or warning
+        message = observed.message or shorten(warning, MESSAGE_BYTES)
         plan.shown[name] = Shown(observed.state, observed.digest, observed.reason, message, observed.restarts)
         return
     if observed is not None and not observed.grants.issubset(wanted.request.grants):
@@ -108,7 +113,7 @@ def _bring_up(name: str, world: World, plan: Plan) -> None:
         state, reason = InstanceState.FAILED, Reason.DEVICE_ERROR
         plan.shown[name] = Shown(state, digest, reason, observed.message, observed.restarts)
         return
-    held = f"waiting: {wanted.request.device} {gate.flying}" if gate.flying and not wanted.allow_in_flight else ""
+    held = f"waiting: {wanted.request.device} {gate.flying}" if flies else ""
     step, failure = _next_step(name, world, plan, start=not held)
     if failure is not None and failure.retry_at > world.now:
         plan.wake_at = min(plan.wake_at, failure.retry_at)
@@ -138,20 +143,21 @@ def _next_step(name: str, world: World, plan: Plan, *, start: bool) -> tuple[str
     return "starting", failure
 
 
-def _unverified(name: str, image: Progress, world: World, plan: Plan) -> bool:
-    """Have the image of what runs verified too; whether it is known to be untrusted, so that its instance stops."""
+def _untrusted(name: str, image: Progress, world: World, plan: Plan) -> bool:
+    """Have the image of what runs verified too; whether it is known to have no good signature."""
     if image.due(world.now):
         plan.pulls.add(world.wanted[name].request.digest)
     failure = image.failure
     if failure is None:
         return False
     plan.wake_at = min(plan.wake_at, failure.retry_at if failure.retry_at > world.now else math.inf)
-    if not failure.untrusted:
-        return False
+    return failure.untrusted
+
+
+def _stop_untrusted(name: str, image: Progress, world: World, plan: Plan) -> None:
     if name not in world.busy:
         plan.stops.add(name)
-    plan.shown[name] = _shown("", failure, world.wanted[name].request.digest, None)
-    return True
+    plan.shown[name] = _shown("", image.failure, world.wanted[name].request.digest, None)
 
 
 def _shown(step: str, failure: Failure | None, digest: str, observed: Observed | None) -> Shown:

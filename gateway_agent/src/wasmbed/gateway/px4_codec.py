@@ -217,14 +217,17 @@ def _quaternion(item: Message) -> tuple[float, ...]:
 
 
 def _euler(item: Message) -> tuple[float, ...]:
-    cr, sr, cp, sp, cy, sy = (
-        turn(item[name] / 2) for name in ("roll", "pitch", "yaw") for turn in (math.cos, math.sin)
-    )
-    return (
+    rates = tuple(item[name] for name in ("rollspeed", "pitchspeed", "yawspeed"))
+    roll, pitch, yaw = (item[name] / 2 for name in ("roll", "pitch", "yaw"))
+    if not all(map(math.isfinite, (roll, pitch, yaw))):
+        return (*(NAN,) * 4, *rates)
+    cr, cp, cy = map(math.cos, (roll, pitch, yaw))
+    sr, sp, sy = map(math.sin, (roll, pitch, yaw))
+    rotation = (
         *(cr * cp * cy + sr * sp * sy, sr * cp * cy - cr * sp * sy),
         *(cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy),
-        *(item[name] for name in ("rollspeed", "pitchspeed", "yawspeed")),
     )
+    return (*rotation, *rates)
 
 
 def _battery(item: Message) -> tuple[float, ...] | None:

@@ -121,6 +121,7 @@ class Ros2Backend(Collector):
         """Figures of domains, routes and recordings, for Prometheus."""
         up = GaugeMetricFamily("wasmbed_ros2_up", "Whether the bridge of a domain runs", labels=["domain"])
         starts = CounterMetricFamily("wasmbed_ros2_starts", "Starts of a domain's bridge", labels=["domain"])
+        nodes = GaugeMetricFamily("wasmbed_ros2_nodes", "Other nodes that are seen in a domain", labels=["domain"])
         recorded = CounterMetricFamily(
             "wasmbed_ros2_recorded", "Messages for the recording by fate", labels=["domain", "fate"]
         )
@@ -139,20 +140,21 @@ class Ros2Backend(Collector):
             "Messages that wait for the application",
             labels=["application", "device", "route"],
         )
-        for domain, (count, sessions, recording) in self._bridges.statistics().items():
+        for domain, found in self._bridges.statistics().items():
             up.add_metric([str(domain)], float(self._up.get(domain, False)))
-            starts.add_metric([str(domain)], count)
-            if recording is not None:
-                recorded.add_metric([str(domain), "written"], recording.messages)
-                recorded.add_metric([str(domain), "dropped"], recording.dropped)
-            for key, figures in sessions.items():
+            starts.add_metric([str(domain)], found.starts)
+            nodes.add_metric([str(domain)], found.nodes)
+            if found.recorded is not None:
+                recorded.add_metric([str(domain), "written"], found.recorded.messages)
+                recorded.add_metric([str(domain), "dropped"], found.recorded.dropped)
+            for key, figures in found.sessions.items():
                 names = list(key.split("@", 1))
                 for route, values in figures.items():
                     for fate in ("received", "delivered", "rate_limited", "dropped", "malformed", "failed"):
                         routes.add_metric([*names, route, fate], values[fate])
                     volume.add_metric([*names, route], values["delivered_bytes"])
                     queued.add_metric([*names, route], values["queued"])
-        yield from (up, starts, recorded, routes, volume, queued)
+        yield from (up, starts, nodes, recorded, routes, volume, queued)
 
 
 def _act(session: Ros2Session, handle: int, call: HostCall) -> Outcome | Awaitable[Outcome]:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2 import Bridge, Ros2Error, parse_routes, start
@@ -37,6 +38,16 @@ MAX_TOLD: Final = 10_000
 _KINDS: Final = (("topics", "topic"), ("services", "service"), ("actions", "action"))
 
 
+@dataclass(frozen=True)
+class DomainStatistics:
+    """Starts of a domain's bridge, other nodes seen, its routes' figures by session, its recording's."""
+
+    starts: int
+    nodes: int
+    sessions: Mapping[str, Mapping[str, Any]]
+    recorded: RecordingStatistics | None
+
+
 class _Domain:
     """A bridge that is kept running, and the sessions it carries; on the bridge's loop."""
 
@@ -44,7 +55,7 @@ class _Domain:
         self.number = number
         self.bridge: Bridge | None = None
         self.recorded: RecordingStatistics | None = None
-        self.starts = 0
+        self.starts = self.nodes = 0
         self.tried = asyncio.Event()
         self.sessions: dict[str, Ros2Session] = {}
         self._owner = owner
@@ -80,6 +91,9 @@ class _Domain:
             log.info("ROS 2 bridge started domain=%d node=%s", self.number, bridge.node.full_name)
             while not ended.is_set():
                 self._tell_problems()
+                with contextlib.suppress(Ros2Error):
+                    # Without our own.
+                    self.nodes = len(set(await bridge.node.backend.nodes()) - {bridge.node.full_name})
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PROBLEMS_S):
                         await ended.wait()
@@ -98,6 +112,7 @@ class _Domain:
         for session in self.sessions.values():
             session.leave()
         self.bridge = self.recorded = None
+        self.nodes = 0
         self.tried.set()
         self._owner.on_state(self.number, False)
 
@@ -132,10 +147,11 @@ class Ros2Bridges:
         self._codecs: CodecFactory | None = None
 
     def start(self) -> None:
-        """Begin; domains that are recorded are started at once."""
+        """Begin with the gateway's own domain and those that are recorded."""
         self._thread.start()
         recorded = self.section.recording.topics if self.section.recording is not None else ()
-        domains = {self.section.domain if item.domain is None else item.domain for item in recorded}
+        # The gateway's own, so that it is seen as a node before the first application comes.
+        domains = {self.section.domain} | {item.domain for item in recorded if item.domain is not None}
 
         def begin() -> None:
             for domain in domains:
@@ -206,10 +222,13 @@ class Ros2Bridges:
 
         await self._on_loop(leave())
 
-    def statistics(self) -> dict[int, tuple[int, dict[str, dict[str, Any]], RecordingStatistics | None]]:
-        """By domain: how often its bridge was started, its routes' figures by session, its recording's."""
+    def statistics(self) -> dict[int, DomainStatistics]:
+        """What is known of every domain."""
         return {
-            number: (domain.starts, domain.bridge.statistics() if domain.bridge is not None else {}, domain.recorded)
+            number: DomainStatistics(
+                *(domain.starts, domain.nodes),
+                *(domain.bridge.statistics() if domain.bridge is not None else {}, domain.recorded),
+            )
             for number, domain in list(self._domains.items())
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,18 @@ class KeyFileError(Exception):
 
 
 def read_key(path: Path) -> bytes:
-    """Read a key file (32 bytes in base64), which nobody but its owner may read; raises KeyFileError."""
+    """Read a key file (32 bytes in base64), which nobody but its owner may read; raises KeyFileError.
+
+    systemd's credentials are in a folder of the service's own and read by an ACL, whose mask the group's mode shows.
+    """
     try:
         mode = path.stat().st_mode
         with path.open("rb") as stream:
             text = stream.read(1024)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}; the role gateway writes it") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    credential = str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY")
+    if mode & (stat.S_IRWXO if credential else stat.S_IRWXG | stat.S_IRWXO):
         raise KeyFileError(f"{path}: others may read it; set its mode to 0600")
     try:
         key = base64.b64decode(text.strip(), validate=True)

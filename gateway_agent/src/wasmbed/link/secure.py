@@ -14,6 +14,7 @@ answered. docs/link.md has the formats.
 from __future__ import annotations
 
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,7 @@ from wasmbed.link import frames, noise
 from wasmbed.link.frames import FrameType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 VERSION: Final = 1
 REKEY_MESSAGES: Final = 4096
@@ -30,25 +31,31 @@ ID_BYTES: Final = 64
 HEARTBEAT_S: Final = 30.0
 MISSED_HEARTBEATS: Final = 3
 # As long as no session comes about: an invitation so often, and after an unanswered handshake.
-INVITE_S: Final = 5.0
+INVITE_S: Final = 2.5
 # Invitations that others on the line can make us send are this far apart.
 INVITE_APART_S: Final = 0.5
+# Handshakes that fit no candidate cost some work for each: further ones are looked at this much later.
+REFUSED_APART_S: Final = 0.5
 _EPOCH_STEPS: Final = 4
+_MOST_PENDING: Final = 4
+_MOST_STRANGERS: Final = 64
 _LABEL: Final = b"wasmbed-link"
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Who is at the ends of one line. ids are names of at most 64 bytes; keys have 32 bytes.
+    """Who may be at the ends of a line. ids are names of at most 64 bytes; keys have 32 bytes.
 
     privates: the gateway's private keys, first the one in use, then one that is being changed to. devices: the public
-    keys the device may have, likewise; empty for a device whose key is not known yet.
+    keys the device may have, likewise; empty for a device whose key is not known yet. name is the gateway's own name
+    for the device (namespace/name), the id when it is empty.
     """
 
     device_id: bytes
     gateway_id: bytes
     privates: tuple[bytes, ...] = field(repr=False)
     devices: tuple[bytes, ...]
+    name: str = ""
 
     def __post_init__(self) -> None:
         for name in (self.device_id, self.gateway_id):
@@ -65,6 +72,7 @@ class Up:
     device: bytes
     gateway: int
     replaced: bool
+    name: str
 
 
 @dataclass(frozen=True)
@@ -76,9 +84,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class Stranger:
-    """A handshake by a static key that is not the device's: told once for each key."""
+    """A handshake by a static key that is not the device's of this name: told once for each key."""
 
     key: bytes
+    name: str
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,8 @@ def decode_counter(data: bytes) -> tuple[int, int] | None:
 class _Session:
     """Keys and counters of one session, from the gateway's side."""
 
-    def __init__(self, keys: tuple[bytes, bytes], device: bytes, gateway: int) -> None:
+    def __init__(self, keys: tuple[bytes, bytes], device: bytes, gateway: int, ends: Ends) -> None:
+        self.ends = ends
         self._receive_key, self._send_key = keys
         self._send_counter = 0
         self._receive_counter = 0
@@ -168,19 +178,27 @@ class _Session:
 
 
 class SecureLink:
-    """One device's link. Times are seconds of any steady clock, the same for all calls."""
+    """One line's link. Times are seconds of any steady clock, the same for all calls."""
 
-    def __init__(self, ends: Ends, now: float) -> None:
-        self.ends = ends
+    def __init__(self, candidates: Callable[[], Iterable[Ends]], now: float) -> None:
+        """candidates: the devices that may be at the other end, asked at each handshake.
+
+        Which of them it is shows by its name, which the handshake proves to both ends without telling it to others.
+        """
+        self._candidates = candidates
+        self._last_id = b""
+        self._refused = now - REFUSED_APART_S
         self.counters = Counters()
         self.lost_after_s = HEARTBEAT_S * MISSED_HEARTBEATS
         self._reader = frames.FrameReader()
         self._session: _Session | None = None
-        self._pending: _Session | None = None
+        # Each answered handshake may be the one the device goes on with, whatever the line did to the others.
+        self._pending: deque[_Session] = deque(maxlen=_MOST_PENDING)
         self._answered: tuple[bytes, bytes] = (b"", b"")
         self._nonce = os.urandom(NONCE_BYTES)
         self._heard = now
         self._invited = now - INVITE_S
+        self._renewing = False
         self._strangers: set[bytes] = set()
         self._out = bytearray()
 
@@ -209,16 +227,17 @@ class SecureLink:
             raise noise.NoiseError("there is no session")
         self._send(FrameType.DATA, self._session.seal(message))
 
-    def renew(self) -> None:
-        """Ask for a new handshake; the session before goes on until it is confirmed."""
-        self._nonce = os.urandom(NONCE_BYTES)
-        self._send(FrameType.INVITE, bytes([VERSION]) + self._nonce)
+    def renew(self, now: float) -> None:
+        """Ask for a new handshake until there is one; the session before goes on until the new one is confirmed."""
+        self._renewing = True
+        self._invite(now, 0)
 
     def drop(self, reason: str) -> list[SecureEvent]:
         """Give the session up."""
         if self._session is None:
             return []
-        self._session = self._pending = None
+        self._session = None
+        self._pending.clear()
         self.counters.lost += 1
         self._invited -= INVITE_S
         return [Lost(reason)]
@@ -227,6 +246,8 @@ class SecureLink:
         """Do what is due."""
         if self._session is not None:
             if now - self._heard < self.lost_after_s:
+                if self._renewing:
+                    self._invite(now, INVITE_S)
                 return []
             events = self.drop(f"the device was silent for {now - self._heard:.0f} s")
             self._invite(now, 0)
@@ -236,7 +257,8 @@ class SecureLink:
 
     def due(self, now: float) -> float:
         """Return the seconds until poll has something to do without input."""
-        then = self._heard + self.lost_after_s if self._session is not None else self._invited + INVITE_S
+        invite, lost = self._invited + INVITE_S, self._heard + self.lost_after_s
+        then = invite if self._session is None else min(invite, lost) if self._renewing else lost
         return max(0.0, then - now)
 
     def feed(self, data: bytes, now: float) -> Iterator[SecureEvent]:
@@ -261,26 +283,37 @@ class SecureLink:
         if body == self._answered[0]:
             self._send(FrameType.MESSAGE2, self._answered[1])
             return
-        for index, private in enumerate(self.ends.privates):
-            handshake = noise.Handshake(prologue=prologue(self.ends, self._nonce), private=private)
-            try:
-                handshake.read1(body)
-            except noise.NoiseError:
-                continue
-            device = handshake.remote or b""
-            if device not in self.ends.devices:
-                self.counters.strangers += 1
-                if device not in self._strangers and len(self._strangers) < 64:
-                    self._strangers.add(device)
-                    yield Stranger(device)
-                return
-            answer = handshake.write2()
-            self._pending = _Session(handshake.split(), device, index)
-            self._answered = (body, answer)
-            self._invited = now
-            self._send(FrameType.MESSAGE2, answer)
+        if now - self._refused < REFUSED_APART_S:
+            self.counters.refused += 1
             return
+        # Nearly always the device that was here before.
+        for ends in sorted(self._candidates(), key=lambda item: item.device_id != self._last_id):
+            for index, private in enumerate(ends.privates):
+                handshake = noise.Handshake(prologue=prologue(ends, self._nonce), private=private)
+                try:
+                    handshake.read1(body)
+                except noise.NoiseError:
+                    continue
+                yield from self._answer(ends, index, handshake, body, now)
+                return
+        self._refused = now
         self.counters.refused += 1
+
+    def _answer(
+        self, ends: Ends, index: int, handshake: noise.Handshake, body: bytes, now: float
+    ) -> Iterator[SecureEvent]:
+        device = handshake.remote or b""
+        if device not in ends.devices:
+            self.counters.strangers += 1
+            if device not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
+                self._strangers.add(device)
+                yield Stranger(device, ends.name or ends.device_id.decode("utf-8", "replace"))
+            return
+        answer = handshake.write2()
+        self._pending.appendleft(_Session(handshake.split(), device, index, ends))
+        self._answered = (body, answer)
+        self._invited = now
+        self._send(FrameType.MESSAGE2, answer)
 
     def _take_data(self, body: bytes, now: float) -> Iterator[SecureEvent]:
         found = decode_counter(body)
@@ -288,33 +321,40 @@ class SecureLink:
             self.counters.bad_frames += 1
             return
         counter, sealed = found[0], body[found[1] :]
-        if self._pending is not None:
+        for pending in self._pending:
             try:
-                message = self._pending.open(counter, sealed)
+                message = pending.open(counter, sealed)
             except noise.NoiseError:
                 pass
             else:
                 replaced = self._session is not None
-                self._session, self._pending = self._pending, None
+                self._session = pending
+                self._pending.clear()
                 # Its nonce is used up: a recorded message 1 is worth nothing from now on.
                 self._nonce, self._answered = os.urandom(NONCE_BYTES), (b"", b"")
+                self._renewing = False
                 self.counters.handshakes += 1
                 self._heard = now
                 self.counters.frames_in += 1
-                yield Up(self._session.device, self._session.gateway, replaced)
+                self._last_id = pending.ends.device_id
+                name = pending.ends.name or pending.ends.device_id.decode("utf-8", "replace")
+                yield Up(pending.device, pending.gateway, replaced, name)
                 yield Message(message)
                 return
         if self._session is None:
             self.counters.forged += 1
             self._invite(now, INVITE_APART_S)
             return
-        if self._session.is_replay(counter):
-            self.counters.replays += 1
-            return
         try:
+            if self._session.is_replay(counter):
+                self.counters.replays += 1
+                raise noise.NoiseError("the message was there before")
             message = self._session.open(counter, sealed)
         except noise.NoiseError:
-            self.counters.forged += 1
+            self.counters.forged += not self._session.is_replay(counter)
+            # Nothing but such messages: perhaps the device has a session that we do not know.
+            if now - self._heard > INVITE_S:
+                self._invite(now, INVITE_S)
             return
         self.counters.frames_in += 1
         self._heard = now

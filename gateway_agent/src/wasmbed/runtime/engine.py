@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WASMTIME_VERSION: Final = metadata.version("wasmtime")
 # Raise it whenever Facts or the configuration below changes, so that no cached file of before is used.
-_REVISION: Final = 3
+_REVISION: Final = 4
 
 
 def _config(profile: Profile) -> Config:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -164,6 +165,9 @@ def main() -> None:
     parser.add_argument("--owners", type=Path, required=True)
     arguments = parser.parse_args()
     service.setup_logging("wasmbed-runtime")
+    # A service manager sends them to all processes; this one ends when the main process says so, or is gone.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     # A seccomp filter may forbid it.
     with contextlib.suppress(OSError):
         os.nice(NICE)

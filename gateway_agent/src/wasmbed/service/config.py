@@ -35,12 +35,27 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def load_config(path: Path, cls: type[T]) -> T:
+def load_config(path: Path, cls: type[T], *, parts: Path | None = None) -> T:
     """Read `path` (YAML, at most 64 KiB) into the dataclass `cls`, nested dataclasses included.
+
+    The files `*.yaml` of the folder `parts`, if there is one, add fields, each of which may be in one file only.
 
     A field without a default is required. Raises ConfigError for a file that cannot be read, an unknown or missing
     field and a value of another type; a ValueError of a dataclass' `__post_init__` becomes one too.
     """
+    value = _read(path)
+    for part in sorted(parts.glob("*.yaml")) if parts is not None else ():
+        more = _read(part)
+        if not isinstance(value, dict) or not isinstance(more, dict):
+            raise ConfigError(f"{part}: must be a mapping of fields, as {path} must")
+        if both := value.keys() & more.keys():
+            raise ConfigError(f"{part}: field {min(map(str, both))} is in another file too; remove one")
+        value |= more
+    result: T = _dataclass(value, cls, str(path), "")
+    return result
+
+
+def _read(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
@@ -50,11 +65,9 @@ def load_config(path: Path, cls: type[T]) -> T:
         raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; a configuration file is a few lines")
     try:
         # _Loader is a SafeLoader: it makes plain values only.
-        value = yaml.load(data, _Loader)  # noqa: S506
+        return yaml.load(data, _Loader)  # noqa: S506
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    result: T = _dataclass(value, cls, str(path), "")
-    return result
 
 
 def _dataclass(value: object, cls: Any, source: str, where: str) -> Any:

@@ -11,7 +11,7 @@ from wasmbed.api.fields import ApiObjectError
 from wasmbed.api.quantity import quantity_bytes
 from wasmbed.runtime import Limits
 from wasmbed.runtime.profiles import CLASSES
-from wasmbed.tools import binary, check, flash_file, interpreter, pack, provision, unseal
+from wasmbed.tools import binary, check, flash_file, interpreter, link_key, pack, provision, sensors, unseal
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -118,7 +118,9 @@ def parser() -> argparse.ArgumentParser:
     two.set_defaults(action=_run)
     _add_check(commands)
     provision.add_parser(commands)
+    sensors.add_parser(commands)
     unseal.add_parser(commands)
+    link_key.add_parser(commands)
     return top
 
 
@@ -127,7 +129,13 @@ def main() -> None:
     arguments = parser().parse_args()
     try:
         code: int = arguments.action(arguments)
-    except (binary.ModuleError, interpreter.InterpreterError, flash_file.FlashError, OSError) as error:
+    except (
+        binary.ModuleError,
+        interpreter.InterpreterError,
+        flash_file.FlashError,
+        link_key.LinkKeyError,
+        OSError,
+    ) as error:
         print(f"wasmbed: {error}", file=sys.stderr)
         code = 1
     sys.exit(code)

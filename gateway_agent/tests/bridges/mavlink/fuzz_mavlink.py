@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["wasmbed"]):
     from wasmbed.bridges.mavlink.frames import FrameParser, decode_frame
     from wasmbed.bridges.mavlink.ftp import ReadFile
     from wasmbed.bridges.mavlink.keystore import parse_state
-    from wasmbed.bridges.mavlink.mission_items import PlanItem, parse_waypoints
+    from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType, parse_waypoints
     from wasmbed.bridges.mavlink.missions import ClearPlan, DownloadPlan, UploadPlan
     from wasmbed.bridges.mavlink.operations import Ids
     from wasmbed.bridges.mavlink.parameter_files import parse_cache, parse_file
@@ -31,7 +31,9 @@ with atheris.instrument_imports(include=["wasmbed"]):
     from wasmbed.bridges.mavlink.switch import PortOptions, Switch
     from wasmbed.bridges.mavlink.timesync import Timesync
     from wasmbed.bridges.mavlink.tlog import read_tlog
-    from wasmbed.bridges.mavlink.vehicle_state import VehicleMonitor
+    from wasmbed.bridges.mavlink.vehicle_state import Position, VehicleMonitor, VehicleState
+    from wasmbed.gateway.px4_codec import RecordError, command_of, plan_of, record_of, setpoint_of
+    from wasmbed.runtime import abi
 
 IDS = Ids(245, 191, 1, 0)
 DIALECT = default_dialect()
@@ -178,6 +180,33 @@ def ftp(data: bytes) -> None:
         return
 
 
+def records(data: bytes) -> None:
+    """Records of applications: what is not refused can be sent; telemetry of any values can be told."""
+    home = Position(47.4, 8.5, 488.0, 0.0)
+    for state in (VehicleState(), VehicleState(home=home, autopilot=3), VehicleState(position=home, autopilot=12)):
+        try:
+            run = CommandRun(IDS, command_of(data[: abi.COMMAND.size].ljust(abi.COMMAND.size, b"\0"), state))
+            run.start(0.0)
+            for item in run.take():
+                encode(DIALECT[item.name], item.values)
+        except RecordError:
+            pass
+    try:
+        item = setpoint_of(data[: abi.SETPOINT.size].ljust(abi.SETPOINT.size, b"\0")).message(1)
+        encode(DIALECT[item.name], item.values)
+    except RecordError:
+        pass
+    count = len(data) // abi.WAYPOINT.size
+    try:
+        for number, planned in enumerate(plan_of(data[: count * abi.WAYPOINT.size], count)):
+            encode(DIALECT["MISSION_ITEM_INT"], planned.values(number, PlanType.MISSION, number == 0))
+    except RecordError:
+        pass
+    for name in ("GLOBAL_POSITION_INT", "LOCAL_POSITION_NED", "ATTITUDE", "ATTITUDE_QUATERNION", "BATTERY_STATUS"):
+        record_of(Message(name, decode(DIALECT[name], data), 1, 1), 1)
+    record_of(Message("GPS_RAW_INT", decode(DIALECT["GPS_RAW_INT"], data), 1, 1), 1)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "switch": switch,
@@ -187,6 +216,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "files": refusing(parse_file, parse_waypoints, lambda text: parse_waypoints("QGC WPL 110\n" + text), parse_address),
     "state": refusing(state),
     "ftp": ftp,
+    "records": records,
 }
 
 

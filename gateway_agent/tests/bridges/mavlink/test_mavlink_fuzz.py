@@ -27,4 +27,4 @@ def test_a_fuzzer_finds_nothing(target: str, tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
-    assert len(TARGETS) == 8
+    assert len(TARGETS) == 9

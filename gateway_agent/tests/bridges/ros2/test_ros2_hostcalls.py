@@ -117,6 +117,15 @@ async def test_application_publishes_in_its_order(host: Host, other: Node) -> No
     assert host.results("publish") == {"ok": 200}
 
 
+async def test_gateway_is_a_node_from_the_start_and_sees_the_others(host: Host, other: Node, domain_id: int) -> None:
+    domain = {"domain": str(domain_id)}
+    await until(lambda: host.registry.get_sample_value("wasmbed_ros2_up", domain) == 1)
+    async with asyncio.timeout(10):
+        while "/wasmbed_gw_1" not in await other.backend.nodes():  # noqa: ASYNC110 - a condition of another thread
+            await asyncio.sleep(0.05)
+    await until(lambda: host.registry.get_sample_value("wasmbed_ros2_nodes", domain) == 1, 20)
+
+
 async def test_device_stands_in_topics_for_its_name(host: Host, other: Node) -> None:
     received: list[str] = []
     subscription = other.subscription("/drone_1/out", STRING, lambda message: received.append(message.data))

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
 import random
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
 import pytest_asyncio
+from ros2_host import hosted, section
 from ros2_support import Peer, message_of, rclpy_environment, until
 from wasmbed.bridges.ros2 import BridgeConfig, Node, parse_routes, qos, start
 from wasmbed.bridges.ros2.errors import CallError, ConfigurationError
 from wasmbed.bridges.ros2.rclpy import RclpyBackend, RclpyInstallation
+from wasmbed.gateway.ros2_config import Ros2RclpyConfig
+from wasmbed.runtime.abi import Ros2Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from wasmbed.bridges.ros2.types import CodecFactory
 
@@ -207,3 +214,53 @@ async def test_an_interpreter_without_rclpy_is_refused(ros_codecs: CodecFactory,
     for python in (tmp_path / "none", "/bin/false"):
         with pytest.raises(ConfigurationError, match="rclpy:"):
             await RclpyBackend.start(RclpyInstallation(type(tmp_path)(python)), ros_codecs, domain_id=1, node="n")
+
+
+async def test_killed_worker_is_started_again_with_all_routes(
+    peer: Peer, ros_python: tuple[str, Path], domain_id: int, tmp_path: Path
+) -> None:
+    """Calls under way fail, meanwhile all is UNAVAILABLE, and what was open is open again without the application."""
+    rclpy = Ros2RclpyConfig(ros_python[1], environment=rclpy_environment(domain_id))
+    wanted = section(domain_id, backend="rclpy", distribution=ros_python[0], rclpy=rclpy)
+    async with hosted(wanted, tmp_path) as host:
+        await host.open(
+            topics=[
+                {"topic": "/back", "type": "std_msgs/String", "direction": "subscribe", "encoding": "json"},
+                {"topic": "/to", "type": "std_msgs/String", "direction": "publish", "encoding": "json"},
+            ],
+            services=[{"service": "/never", "type": "std_srvs/SetBool", "direction": "call", "encoding": "json"}],
+        )
+        for handle, alias in enumerate(("/back", "/to", "/never")):
+            host.call("open", alias, handle)
+        await peer.run("echo", source="/to", target="/back", type_name=STRING)
+
+        async def echoed(word: str) -> None:
+            async with asyncio.timeout(40):
+                while not any(word.encode() in told.data for told in host.runtime.told(Ros2Kind.MESSAGE)):
+                    host.call("publish", 1, data=json.dumps({"data": word}).encode())
+                    await asyncio.sleep(0.05)
+
+        await echoed("before")
+        host.call("call", 2, data=b'{"data": true}', token=9)
+        await until(lambda: host.results("call"))
+        (worker,) = children_with("ros2/rclpy/worker.py")
+        os.kill(worker, signal.SIGKILL)
+        await until(lambda: host.runtime.told(Ros2Kind.FAILURE), 20)
+        assert [(told.token, told.status < 0) for told in host.runtime.told(Ros2Kind.FAILURE)] == [(9, True)]
+        await until(lambda: any(offer.available == () for offer in host.runtime.offers), 20)
+        await until(lambda: host.runtime.offers[-1].available == ("ros2",), 40)
+        await echoed("after")
+        starts = host.registry.get_sample_value("wasmbed_ros2_starts_total", {"domain": str(domain_id)})
+        assert starts == 2
+        assert children_with("ros2/rclpy/worker.py") != [worker]
+
+
+def children_with(word: str) -> list[int]:
+    """Children of this process whose command line has a word."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and word in (status.parent / "cmdline").read_text():
+                found.append(int(status.parent.name))
+    return found

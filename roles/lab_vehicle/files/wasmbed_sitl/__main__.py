@@ -16,7 +16,7 @@ STEP_S = 0.02
 
 def order(vehicle: SimulatedVehicle, line: str, now: float) -> None:
     """Do what a line of standard input says."""
-    word, _, rest = line.strip().partition(" ")
+    word, _space, rest = line.strip().partition(" ")
     if word == "reboot":
         vehicle.power_on(now)
     elif word == "fix":
@@ -81,7 +81,7 @@ def run(wires: list[Wire], *, orders: bool) -> None:
     following = time.monotonic()
     pending = b""
     while True:
-        readable, _, _ = select.select(readers, [], [], max(0.0, following - time.monotonic()))
+        readable = select.select(readers, [], [], max(0.0, following - time.monotonic()))[0]
         now = time.monotonic()
         for ready in readable:
             if ready == standard_input:

@@ -166,7 +166,7 @@ class FileServer:
         self.served: list[int] = []
 
     def handle(self, payload: bytes, sender: tuple[int, int]) -> Out:
-        sequence, _, opcode, size, _, _, offset = struct.unpack_from("<HBBBBBxI", payload)
+        sequence, _session, opcode, size, _asked, _burst, offset = struct.unpack_from("<HBBBBBxI", payload)
         if sequence != self.last[0]:
             ok, session, data = self._do(opcode, payload[12 : 12 + size], size, offset)
             header = (sequence + 1) & 0xFFFF, session, 128 if ok else 129, len(data), opcode, 0, offset

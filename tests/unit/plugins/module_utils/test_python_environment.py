@@ -39,6 +39,14 @@ def test_the_key_follows_the_requirements(environment):
     assert environment.key() != before
 
 
+def test_other_requirements_have_their_wheels_beside_them(environment, tmp_path):
+    (tmp_path / "bundle/ros2/jazzy").mkdir(parents=True)
+    (tmp_path / "bundle/ros2/jazzy/requirements.txt").write_text("three==3 --hash=sha256:02\n")
+    other = Environment(environment.path, environment.bundle, environment.python, "ros2/jazzy/requirements.txt")
+    assert other.key() != environment.key()
+    assert other.wheels == str(tmp_path / "bundle/ros2/jazzy")
+
+
 def test_a_switch_moves_the_link(environment):
     first, second = folder(environment, "aa"), folder(environment, "bb")
     assert environment.current() is None

@@ -187,3 +187,19 @@ def test_inventory_devices_become_edge_devices_with_their_keys():
     assert (one["spec"]["deviceClass"], one["spec"]["capabilities"]) == ("mcu", ["imu"])
     with pytest.raises(filters.AnsibleFilterError, match="gateway"):
         filters.emulated_devices([{"name": "x", "board": "stm32"}], {}, "/images", "::1")
+
+
+def test_lines_of_a_gateway_are_those_of_its_devices_on_every_host():
+    hosts = [
+        {
+            "ansible_host": "10.79.0.41",
+            "qemu_host_devices": [
+                {"name": "a", "gateway": "gw1", "port": 5501},
+                {"name": "b", "gateway": "gw2", "port": 5502},
+                {"name": "c", "gateway": "gw1", "port": 5503, "address": "10.79.0.42"},
+            ],
+        },
+        {"inventory_hostname": "sim2", "qemu_host_devices": [{"name": "d", "gateway": "gw1", "port": 1}]},
+        {"inventory_hostname": "sim3"},
+    ]
+    assert filters.emulated_lines(hosts, "gw1") == ["tcp:10.79.0.41:5501", "tcp:10.79.0.42:5503", "tcp:sim2:1"]

@@ -75,6 +75,7 @@ def test_module_is_in_the_action_group_whose_options_it_takes(name):
     expected = {
         "edge": options.get("kubeconfig", {}).get("type") == "path" and "context" in options,
         "registry": "mirrors" in options,
+        "mavlink": "own_system_id" in options,
     }
     assert {group: name in members for group, members in groups.items()} == expected
     membership = found["attributes"].get("action_group", {}).get("membership", [])

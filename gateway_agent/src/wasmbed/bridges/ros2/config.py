@@ -201,5 +201,7 @@ class RosoutHandler(logging.Handler):
         """Publish a record; what goes wrong then is not logged, since that would come here again."""
         try:
             self._node.log(record.levelno, record.getMessage())
-        except (Ros2Error, ValueError, TypeError):
+        except Ros2Error:
+            pass  # of a bridge that has ended
+        except (ValueError, TypeError):
             self.handleError(record)

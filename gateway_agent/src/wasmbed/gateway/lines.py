@@ -1,0 +1,264 @@
+"""Microcontrollers: the gateway's serial lines, which device is at each of them, and its instances.
+
+Every line of the configuration is kept open. A device counts once its handshake has proved a name and a static key that
+are in a DeviceSlice of this gateway; others get no answer, and are counted and logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from wasmbed.api import DeviceClass
+from wasmbed.link.line import Endpoint
+from wasmbed.link.mcu import LinkState, McuSession
+from wasmbed.link.noise import KEY_BYTES
+from wasmbed.link.secure import Ends, Stranger
+from wasmbed.runtime import HostRequest, LogEvent, RequestRefused, RuntimeGone, StateEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from wasmbed.api import SliceDevice
+    from wasmbed.gateway.config import LinesConfig
+    from wasmbed.gateway.hostcalls import HostedRuntime
+    from wasmbed.gateway.reconcile import Reconciler
+    from wasmbed.gateway.session import Services
+
+_log = logging.getLogger(__name__)
+
+_CLASSES: Final = (DeviceClass.MCU, DeviceClass.RISCV)
+# A device that does not answer right after its session came up is asked again.
+RETRY_S: Final = 2.0
+
+
+class LineKeyError(Exception):
+    """The gateway's key for its lines cannot be used; the message names the file and what to do."""
+
+
+def read_key(path: Path) -> bytes:
+    """Read a static private key: 32 bytes in base64, one line. Raises LineKeyError."""
+    try:
+        key = base64.b64decode(path.read_text("ascii").strip(), validate=True)
+    except (OSError, UnicodeDecodeError, binascii.Error) as error:
+        raise LineKeyError(f"cannot read the key {path}: {error}; `wasmbed link-key {path}` makes one") from error
+    if len(key) != KEY_BYTES:
+        raise LineKeyError(f"the key {path} has {len(key)} bytes, not {KEY_BYTES}; `wasmbed link-key` makes one")
+    return key
+
+
+def public_key(device: SliceDevice) -> bytes:
+    """The device's static public key, empty when it has none that can be one."""
+    try:
+        key = base64.b64decode(device.public_key, validate=True)
+    except (ValueError, binascii.Error):
+        return b""
+    return key if len(key) == KEY_BYTES else b""
+
+
+class Lines:
+    """All lines of one gateway."""
+
+    def __init__(self, config: LinesConfig, services: Services) -> None:
+        """Raises LineKeyError and LineError for what the configuration names and cannot be used."""
+        self._config = config
+        self.services = services
+        self._privates = tuple(read_key(path) for path in (config.key_file, config.next_key_file) if path is not None)
+        self._endpoints = [Endpoint.parse(address) for address in config.addresses]
+        self._lines: list[McuLine] = []
+
+    @property
+    def lines(self) -> Iterable[McuLine]:
+        """Every line."""
+        return tuple(self._lines)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for endpoint in self._endpoints:
+                line = McuLine(self, endpoint, self._config.heartbeat_s)
+                self._lines.append(line)
+                tasks.create_task(line.run())
+            await asyncio.Event().wait()
+
+    def candidates(self) -> Iterator[Ends]:
+        """Who may be at a line: the name is that of the EdgeDevice, with or without its namespace."""
+        gateway = self.services.gateway.encode()
+        for device in self.services.fleet.devices.values():
+            if device.device_class not in _CLASSES or device.revoked:
+                continue
+            key = public_key(device)
+            full = f"{device.namespace}/{device.name}"
+            for name in (full, device.name):
+                if len(name.encode()) <= 64:
+                    yield Ends(name.encode(), gateway, self._privates, (key,) if key else (), full)
+
+    def check_devices(self) -> None:
+        """The devices of the slices changed: end sessions that would not be opened now."""
+        for line in self._lines:
+            if line.device and not self._allowed(line):
+                self.refuse("Revoked", str(line.session.endpoint), f"EdgeDevice {line.device} is not its any more")
+                line.session.drop("the device is no longer known by this key, or is revoked")
+
+    def _allowed(self, line: McuLine) -> bool:
+        namespace, _, name = line.device.partition("/")
+        device = self.services.fleet.known((namespace, name))
+        return (
+            device is not None
+            and not device.revoked
+            and device.device_class in _CLASSES
+            and public_key(device) == line.session.device_key
+        )
+
+    def taken(self, line: McuLine) -> bool:
+        """Whether another line has this device already."""
+        return any(other is not line and other.device == line.device and other.session.up for other in self._lines)
+
+    def refuse(self, reason: str, who: str, text: str) -> None:
+        """Count and log a session that is not opened or goes on no more."""
+        self.services.metrics.link_refusals.labels(reason).inc()
+        _log.warning("line refused line=%s reason=%s error=%s", who, reason, text)
+
+
+class McuLine:
+    """One line and, while there is a session, the device behind it."""
+
+    def __init__(self, lines: Lines, endpoint: Endpoint, heartbeat_s: float) -> None:
+        self._parent = lines
+        self._services = lines.services
+        self._change = asyncio.Event()
+        self._state = LinkState(False)
+        self.device = ""
+        self.session = McuSession(
+            endpoint,
+            lines.candidates,
+            heartbeat_s=heartbeat_s,
+            on_link=self._on_link,
+            on_stranger=self._on_stranger,
+        )
+
+    def _on_link(self, state: LinkState) -> None:
+        self._state = state
+        self._change.set()
+
+    def _on_stranger(self, stranger: Stranger) -> None:
+        key = base64.b64encode(stranger.key).decode()
+        self._parent.refuse(
+            "WrongKey",
+            str(self.session.endpoint),
+            f"EdgeDevice {stranger.name} has not the key of this device; set spec.publicKey to {key} if it is yours",
+        )
+
+    async def run(self) -> None:
+        """Keep the line and serve its device, one session after the other."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.session.run())
+            while True:
+                await self._change.wait()
+                self._change.clear()
+                state = self._state
+                if not state.up:
+                    continue
+                self.device = self.session.device
+                if self._parent.taken(self):
+                    self._parent.refuse(
+                        "Duplicate", str(self.session.endpoint), f"EdgeDevice {self.device} is at another line already"
+                    )
+                    self.session.drop("another line has this device")
+                    self.device = ""
+                    continue
+                self._services.metrics.link_sessions.inc()
+                _log.info("session opened device=%s line=%s", self.device, self.session.endpoint)
+                try:
+                    await self._serve()
+                except Exception:  # one line's trouble must not end the others
+                    _log.exception("session failed device=%s", self.device)
+                    self.session.drop("the gateway failed to serve the device")
+                finally:
+                    self.device = ""
+
+    async def _serve(self) -> None:
+        """Until this session ends, or another one begins."""
+        namespace, _, name = self.device.partition("/")
+        key = (namespace, name)
+        fleet = self._services.fleet
+        reconciler = fleet.join(key)
+        work: list[asyncio.Task[None]] = []
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work.append(tasks.create_task(self._follow(reconciler, tasks, work)))
+                await self._change.wait()
+                for task in work:
+                    task.cancel()
+        finally:
+            fleet.leave(key, reconciler)
+
+    async def _follow(self, reconciler: Reconciler, tasks: asyncio.TaskGroup, work: list[asyncio.Task[None]]) -> None:
+        hosted = await self._attach(reconciler)
+        # Not before it is known what runs there, or all of it would be started anew.
+        work.append(tasks.create_task(reconciler.run()))
+        try:
+            async for event in self.session.events():
+                if isinstance(event, LogEvent):
+                    self._services.logs.forward(event)
+                elif isinstance(event, StateEvent):
+                    await hosted.observe(event)
+                    reconciler.observe(event)
+                elif isinstance(event, HostRequest):
+                    # A device speaks for itself alone.
+                    hosted.submit(replace(event, device=self.device))
+        finally:
+            hosted.lost()
+
+    async def _attach(self, reconciler: Reconciler) -> HostedRuntime:
+        while True:
+            try:
+                await self.session.info()
+                instances = await self.session.list()
+                hosted, instances = await self._services.hosts.attach(self.session, instances, reconciler.wanted)
+            except (RuntimeGone, RequestRefused) as error:
+                _log.warning("device not readable device=%s error=%s", self.device, error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            reconciler.attach(hosted, instances)
+            return hosted
+
+
+class LineMetrics(Collector):
+    """Figures of the lines whose device is there, by device."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before the first session."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """One figure a device and kind."""
+        figures = {
+            "received_bytes": ("Bytes from the device", lambda mcu: mcu.traffic.bytes_in),
+            "sent_bytes": ("Bytes to the device", lambda mcu: mcu.traffic.bytes_out),
+            "backlog_bytes": ("Bytes that wait to be sent", lambda mcu: mcu.backlog_bytes),
+            "uptime_seconds": ("Since the device started", lambda mcu: mcu.health.uptime_s if mcu.health else 0),
+            "crashed": ("A crash record waits on the device", lambda mcu: bool(mcu.health and mcu.health.crashed)),
+            "trip_seconds": ("Last request's way there and back", lambda mcu: mcu.traffic.last_trip_s),
+            "repeated": ("Requests that were asked again", lambda mcu: mcu.traffic.repeated),
+            "bad_frames": ("Bytes that were no frame", lambda mcu: mcu.traffic.secure.bad_frames),
+            "forged": ("Messages that were not authentic", lambda mcu: mcu.traffic.secure.forged),
+            "replays": ("Messages that were there before", lambda mcu: mcu.traffic.secure.replays),
+        }
+        for name, (text, value) in figures.items():
+            metric = GaugeMetricFamily(f"wasmbed_agent_line_{name}", text, labels=["device"])
+            for line in self._lines.lines:
+                if line.device:
+                    metric.add_metric([line.device], float(value(line.session)))  # type: ignore[no-untyped-call]
+            yield metric

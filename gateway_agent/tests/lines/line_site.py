@@ -1,0 +1,174 @@
+"""A gateway with microcontrollers: the firmware of both boards in QEMU, each at a line of the agent."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateway_site import API, Site, eventually, wat
+
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.cluster import Cluster
+    from tests.support.registry import Registry
+
+BUILD = ROOT / "build" / "firmware"
+HEARTBEAT_S = 1.0
+QEMU = {
+    "stm32": ["qemu-system-arm", "-M", "netduinoplus2", "-icount", "shift=3,sleep=on"],
+    "hifive1": ["qemu-system-riscv32", "-M", "sifive_e", "-icount", "shift=6,sleep=on"],
+}
+CLASSES = {"stm32": "mcu", "hifive1": "riscv"}
+
+# Says a random word five times a second, in 1 KiB of memory.
+SMALL = """
+(module
+  (import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))
+  (import "wasmbed:sys" "random" (func $random (param i32 i32) (result i32)))
+  (import "wasmbed:sys" "timer_set" (func $timer_set (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1024 (pagesize 1))
+  (data (i32.const 0) "VERSION ")
+  (func (export "wasmbed_abi_1"))
+  (func (export "wasmbed_init") (result i32) (local $at i32)
+    (drop (call $random (i32.const 8) (i32.const 8)))
+    (local.set $at (i32.const 8))
+    (loop $letters
+      (i32.store8 (local.get $at) (i32.add (i32.const 97) (i32.and (i32.load8_u (local.get $at)) (i32.const 15))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $letters (i32.lt_u (local.get $at) (i32.const 16))))
+    (call $timer_set (i32.const 0) (i32.const 200) (i32.const 200)))
+  (func (export "wasmbed_event") (param i32 i32 i32) (result i32)
+    (call $log (i32.const 2) (i32.const 0) (i32.const 16))
+    (i32.const 0)))
+"""
+
+
+def small(version: str = "version") -> bytes:
+    """The small module, saying `version` (7 letters)."""
+    assert len(version) == 7
+    return wat(SMALL, VERSION=version)
+
+
+class Board:
+    """One board with its flash, in QEMU when it is on."""
+
+    def __init__(self, site: LineSite, board: str, name: str) -> None:
+        self.site, self.board, self.name = site, board, name
+        self.socket = site.folder / f"{name}.sock"
+        self.flash = site.folder / f"{name}.flash"
+        self._process: subprocess.Popen[bytes] | None = None
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "wasmbed.tools.main", "provision", "--template",
+                str(BUILD / board / "app.flash"), "--flash", str(self.flash), "--name", f"default/{name}",
+                "--class", CLASSES[board], "--gateway", site.name, "--gateway-key", str(site.public_key_file),
+            ],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        self.public_key = str(json.loads(done.stdout)["public_key"])
+
+    @property
+    def address(self) -> str:
+        return f"unix:{self.socket}"
+
+    def on(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        self._process = subprocess.Popen(
+            [
+                *QEMU[self.board], "-display", "none", "-monitor", "none", "-kernel", self.flash.name, "-serial",
+                f"unix:{self.socket.name},server=on,wait=off", "-semihosting-config",
+                f"enable=on,target=native,arg={self.flash.name}",
+            ],
+            cwd=self.site.folder, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def off(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class LineSite(Site):
+    """A gateway whose lines lead to boards."""
+
+    def __init__(self, cluster: Cluster, registry: Registry, cache: Path, name: str) -> None:
+        if any(shutil.which(tool) is None for tool in ("arm-none-eabi-gcc", "qemu-system-arm")):
+            pytest.skip("the firmware's tools are not installed; scripts/install-firmware-tools does it")
+        make = ["make", "-s", "-C", str(ROOT / "firmware"), "boards"]
+        done = subprocess.run(make, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        super().__init__(cluster, registry, cache, name)
+        self.key_file = self.folder / "link.key"
+        self.public_key_file = self.folder / "link.pub"
+        done = subprocess.run(
+            [sys.executable, "-m", "wasmbed.tools.main", "link-key", str(self.key_file)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert len(base64.b64decode(done.stdout.strip())) == 32
+        self.public_key_file.write_text(done.stdout)
+        self.boards: list[Board] = []
+
+    def board(self, board: str, name: str) -> Board:
+        """A provisioned board that is on, at a line of its own."""
+        found = Board(self, board, name)
+        self.boards.append(found)
+        found.on()
+        return found
+
+    def begin(self, *, known: bool = True) -> None:
+        """Write the configuration with all lines, the slice with all boards, and start the gateway."""
+        self.settings["lines"] = {
+            "key_file": str(self.key_file),
+            "addresses": [board.address for board in self.boards],
+            "heartbeat_s": HEARTBEAT_S,
+        }
+        self.write_config()
+        if known:
+            self.slice({board.name: board.public_key for board in self.boards})
+        self.start()
+
+    def slice(self, keys: dict[str, str], **changes: Any) -> None:
+        """Apply the slice: names and public keys."""
+        classes = {board.name: CLASSES[board.board] for board in self.boards}
+        devices = [
+            {"name": name, "namespace": "default", "uid": f"uid-{name}", "class": classes[name], "publicKey": key}
+            for name, key in keys.items()
+        ]
+        spec = {"gateway": self.name, "devices": [{**device, **changes} for device in devices]}
+        self.apply("DeviceSlice", "deviceslices", "devices-0", spec, self.namespace)
+
+    def place_on(self, application: str, digest: str, board: Board) -> None:
+        """Apply the Placement of an application on a board."""
+        device = {
+            "name": board.name, "namespace": "default", "uid": f"uid-{board.name}", "class": CLASSES[board.board],
+            "capabilities": [],
+        }  # fmt: skip
+        limits = {"memoryBytes": 65536, "stackBytes": 8192, "cpuMillisPerCall": 100}
+        self.place(application, digest, devices=[device], limits=limits)
+
+    def link(self, name: str) -> dict[str, Any]:
+        """What the slice's status says of a device."""
+        status = self.get(f"{API}/namespaces/{self.namespace}/deviceslices/devices-0").get("status", {})
+        return next((dict(item) for item in status.get("devices", []) if item["name"] == name), {})
+
+    def wait_link(self, name: str, state: str) -> dict[str, Any]:
+        """Wait for a state of a device's link."""
+        return dict(eventually(lambda: found if (found := self.link(name)).get("state") == state else None, state, 60))
+
+    def refusals(self, reason: str) -> float:
+        """How often a session was refused for a reason."""
+        return self.metric(f'wasmbed_agent_link_refusals_total{{reason="{reason}"}}')
+
+    def close(self) -> None:
+        for board in self.boards:
+            board.off()
+        super().close()

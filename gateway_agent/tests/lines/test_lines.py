@@ -1,0 +1,66 @@
+"""Microcontrollers at a gateway: the boards' own firmware in QEMU, a real agent, API server and registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from gateway_site import eventually
+from line_site import small
+
+if TYPE_CHECKING:
+    from line_site import LineSite
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.mark.parametrize("board", ["stm32", "hifive1"])
+def test_an_application_runs_on_the_board_and_its_lines_arrive(line_site: LineSite, board: str) -> None:
+    device = line_site.board(board, "dev-1")
+    line_site.begin()
+    line_site.wait_link("dev-1", "Connected")
+    digest = line_site.push("small", small("version"))
+    line_site.place_on("small", digest, device)
+    line_site.wait_state("small", "Running", digest=digest)
+    found = line_site.wait_line("small", "version")
+    assert found.device == "default/dev-1"
+    assert line_site.metric('wasmbed_agent_line_received_bytes{device="default/dev-1"}') > 0
+    # The power fails: the module is still there, and runs again without being brought anew.
+    device.off()
+    line_site.wait_link("dev-1", "Disconnected")
+    device.on()
+    line_site.wait_link("dev-1", "Connected")
+    line_site.wait_state("small", "Running", digest=digest)
+    assert line_site.wait_line("small", "version").word != found.word
+    line_site.remove("small")
+    eventually(lambda: not any("version" in line.text for line in line_site.new_lines()[-3:]), "silence", 60)
+
+
+def test_a_board_that_is_away_is_disconnected_and_an_agent_that_restarts_finds_it(line_site: LineSite) -> None:
+    device = line_site.board("hifive1", "dev-1")
+    line_site.begin()
+    line_site.wait_link("dev-1", "Connected")
+    line_site.place_on("small", line_site.push("small", small()), device)
+    line_site.wait_state("small", "Running")
+    word = line_site.wait_line("small").word
+    assert line_site.agent is not None
+    line_site.agent.kill()
+    line_site.start_agent()
+    line_site.wait_link("dev-1", "Connected")
+    # It is the same run: nothing was started anew.
+    assert line_site.wait_line("small").word == word
+
+
+def test_a_board_with_another_key_gets_nothing_until_the_slice_has_it(line_site: LineSite) -> None:
+    device = line_site.board("stm32", "dev-1")
+    line_site.begin(known=False)
+    line_site.slice({"dev-1": "A" * 43 + "="})
+    eventually(lambda: line_site.refusals("WrongKey"), "a refusal", 60)
+    assert device.public_key in line_site.log.read_text()
+    assert line_site.link("dev-1").get("state") != "Connected"
+    line_site.slice({"dev-1": device.public_key})
+    line_site.wait_link("dev-1", "Connected")
+    # And a revoked one loses its session at once.
+    line_site.slice({"dev-1": device.public_key}, revoked=True)
+    line_site.wait_link("dev-1", "Disconnected")
+    assert line_site.refusals("Revoked") == 1

@@ -1,0 +1,60 @@
+"""The gateway's key of serial links: made once, for its owner alone."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import pytest
+from wasmbed.tools import link_key
+from wasmbed.tools.main import parser
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "serial.key"
+    public, changed = link_key.ensure(path)
+    assert changed
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert link_key.ensure(path) == (public, False)
+    assert (tmp_path / "serial.key.pub").read_text() == f"{public}\n"
+    assert base64.b64decode(public) == link_key.read(path).public_key().public_bytes_raw()
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["serial.key", "serial.key.pub"]
+
+
+def test_public_key_that_was_lost_or_spoiled_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "serial.key"
+    public, _ = link_key.ensure(path)
+    (tmp_path / "serial.key.pub").write_text("something else")
+    assert link_key.ensure(path) == (public, True)
+    assert link_key.ensure(path) == (public, False)
+
+
+@pytest.mark.parametrize("text", ["", "not base64!", base64.b64encode(bytes(31)).decode(), "A" * 1000])
+def test_file_that_is_no_key_is_named_and_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "serial.key"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(link_key.LinkKeyError, match=r"serial\.key does not hold 32 bytes"):
+        link_key.ensure(path)
+    assert path.read_text() == text
+
+
+def test_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "serial.key"
+    link_key.ensure(path)
+    path.chmod(0o640)
+    with pytest.raises(link_key.LinkKeyError, match="mode 0600"):
+        link_key.read(path)
+
+
+def test_command_prints_the_public_key_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "serial.key"
+    for word in ("changed", "ok"):
+        arguments = parser().parse_args(["link-key", str(path)])
+        assert arguments.action(arguments) == 0
+        printed = capsys.readouterr().out
+        assert printed == f"{word} {(tmp_path / 'serial.key.pub').read_text()}"
+        assert path.read_text().strip() not in printed

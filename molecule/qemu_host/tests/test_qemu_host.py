@@ -1,0 +1,162 @@
+"""Emulated microcontrollers: they run, each is shut in with its own flash, and a hostile one does not get out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from lab_site import ansible, check_mode_changes, playbook, wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lab_site import Site
+
+SERIAL = "wasmbed-serial.service"
+HOSTILE, HOSTILE_PORT = "molecule-hostile", 5599
+DEVICES = "/var/lib/wasmbed-qemu"
+
+
+@pytest.fixture(scope="module")
+def sim(site: Site) -> str:
+    return site.group("qemu_hosts")[0]
+
+
+@pytest.fixture(scope="module")
+def devices(site: Site, sim: str) -> list[dict]:
+    return site.variable("qemu_host_devices", sim)
+
+
+def unit(device: str) -> str:
+    return f"wasmbed-qemu@{device}.service"
+
+
+def metrics(site: Site, sim: str) -> dict[str, float]:
+    script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9083/metrics', timeout=5).read().decode())"
+    lines = site.run(sim, f'python3 -c "{script}"').splitlines()
+    return {key: float(value) for key, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in "# ")}
+
+
+def test_every_device_runs_and_is_at_its_line(site: Site, sim: str, devices: list[dict]) -> None:
+    for device in devices:
+        assert site.host(sim).service(unit(device["name"])).is_running
+        assert site.host(sim).service(unit(device["name"])).is_enabled
+        key = f'wasmbed_serial_machine_up{{device="{device["name"]}"}}'
+        wait(f"{device['name']} is at its line", lambda key=key: metrics(site, sim).get(key) == 1.0)
+
+
+def test_every_device_is_registered_with_its_own_key(site: Site, devices: list[dict]) -> None:
+    specs = [site.get("edgedevice", device["name"])["spec"] for device in devices]
+    assert [spec["deviceClass"] for spec in specs] == [
+        {"stm32": "mcu", "hifive1": "riscv"}[device["board"]] for device in devices
+    ]
+    assert len({spec["publicKey"] for spec in specs}) == len(devices)
+
+
+def test_a_machine_sees_its_own_flash_and_nothing_else(site: Site, sim: str, devices: list[dict]) -> None:
+    name = unit(devices[0]["name"])
+    pid = site.main_pid(sim, name)
+    assert set(site.run(sim, f"ls -A /proc/{pid}/root").split()) == {"flash.bin"}
+    process = site.process(sim, name)
+    assert (process["NoNewPrivs"], process["Seccomp"]) == ("1", "2")
+    assert process["Uid"].split()[0] not in ("0", site.run(sim, "id -u wasmbed-serial").strip())
+    # The right to change its root, and no other.
+    assert int(process["CapEff"], 16) == 1 << 18
+    assert site.run(sim, f"nsenter --target={pid} --net ls /sys/class/net 2>/dev/null || true").split() in ([], ["lo"])
+
+
+def test_units_are_shut_off(site: Site, sim: str, devices: list[dict]) -> None:
+    assert site.exposure(sim, unit(devices[0]["name"])) <= 2.0
+    assert site.exposure(sim, SERIAL) <= 2.0
+
+
+def test_keys_are_read_by_root_and_the_machine_alone(site: Site, sim: str, devices: list[dict]) -> None:
+    flash = f"{DEVICES}/{devices[0]['name']}/flash.bin"
+    assert site.modes(sim, flash) == {flash: "660 root:wasmbed-serial"}
+    assert site.modes(sim, f"{DEVICES}/{devices[0]['name']}")[f"{DEVICES}/{devices[0]['name']}"].startswith("750 root:")
+
+
+def test_the_reset_button_works_and_others_go_on(site: Site, sim: str, devices: list[dict]) -> None:
+    first, second = (unit(device["name"]) for device in devices[:2])
+    before = site.main_pid(sim, first), site.main_pid(sim, second)
+    result = ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": devices[0]["name"]}], state="reset")
+    assert "CHANGED" in result.stdout, result.stdout + result.stderr
+    # A reset is the machine's, not the process's.
+    assert (site.main_pid(sim, first), site.main_pid(sim, second)) == before
+
+
+def test_a_killed_machine_comes_back_with_its_flash(site: Site, sim: str, devices: list[dict]) -> None:
+    name = devices[-1]["name"]
+    key = site.get("edgedevice", name)["spec"]["publicKey"]
+    site.kill(sim, unit(name))
+    assert check_mode_changes("qemu_host") == {}
+    assert site.get("edgedevice", name)["spec"]["publicKey"] == key
+
+
+def connected(address: str) -> socket.socket | None:
+    try:
+        return socket.create_connection((address, HOSTILE_PORT), timeout=5)
+    except OSError:
+        return None
+
+
+@pytest.fixture
+def hostile(site: Site, sim: str, tmp_path: Path) -> Iterator[str]:
+    """A guest of our own as one more device."""
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed; scripts/install-firmware-tools does it")
+    here, image = Path(__file__).parent, tmp_path / "flash.bin"
+    flags = ["-mcpu=cortex-m4", "-mthumb", "-nostdlib", "-Os", "-fno-builtin", "-T", here / "hostile.ld"]
+    subprocess.run(["arm-none-eabi-gcc", *flags, "-o", image, here / "hostile.c"], check=True, timeout=60)
+    model = site.variable("qemu_host_devices", sim)[0]["name"]
+    folder, settings = f"{DEVICES}/{HOSTILE}", {"name": HOSTILE, "serial": {"address": "0.0.0.0", "port": HOSTILE_PORT}}
+    for command in (
+        f"mkdir -p -m 0750 {folder}",
+        f"echo {base64.b64encode(image.read_bytes()).decode()} | base64 --decode >{folder}/flash.bin",
+        f"chgrp -R wasmbed-serial {folder} && chmod 0660 {folder}/flash.bin",
+        f"sed 's/{model}/{HOSTILE}/g' /etc/wasmbed/qemu/{model}.env >/etc/wasmbed/qemu/{HOSTILE}.env",
+        f"echo '{json.dumps(settings)}' >/etc/wasmbed/qemu/{HOSTILE}.yaml",
+        f"systemctl reload {SERIAL}",
+    ):
+        site.run(sim, command)
+    yield HOSTILE
+    site.run(sim, f"systemctl stop {unit(HOSTILE)}; rm -rf {folder} /etc/wasmbed/qemu/{HOSTILE}.*")
+    site.run(sim, f"systemctl reload {SERIAL}")
+
+
+def test_a_hostile_guest_does_not_get_out(site: Site, sim: str, hostile: str) -> None:
+    address = site.variable("ansible_host", sim)
+    line = wait("the line is served", lambda: connected(address))
+    with line:
+        line.settimeout(60)
+        site.run(sim, f"systemctl start {unit(hostile)}")
+        said = b""
+        while not said.endswith(b"."):
+            more = line.recv(64)
+            assert more, f"the line was closed after {said!r}"
+            said += more
+    # Its own flash and nothing else: no file of the host, no other device, no new file, no socket.
+    assert said == b"Fpuonr."
+    # The command kills the machine instead of running.
+    wait(
+        "the machine was killed for its system call",
+        lambda: "SYS" in site.run(sim, f"journalctl --no-pager --output=cat --unit {unit(hostile)}"),
+    )
+    assert site.host(sim).run("ls /tmp/out").rc != 0
+
+
+def test_a_device_without_a_gateway_key_is_named(site: Site, sim: str, devices: list[dict]) -> None:
+    wrong = [{**devices[0], "gateway": "molecule-nowhere"}]
+    result = playbook("molecule/qemu_host/converge.yml", "-e", json.dumps({"qemu_host_devices": wrong}))
+    assert result.returncode != 0
+    assert "no public link key of molecule-nowhere" in " ".join(result.stdout.split())
+
+
+def test_check_mode_reports_no_change() -> None:
+    assert check_mode_changes("qemu_host") == {}

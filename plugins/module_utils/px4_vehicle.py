@@ -1,0 +1,229 @@
+# Copyright (c) 2026 Wasmbed contributors
+# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+"""A vehicle for the modules that speak with an autopilot, by the bridge of the distribution wasmbed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+WASMBED_ERROR = None
+try:
+    from wasmbed.bridges.mavlink import Actions, Change, Endpoint, Fleet, Hub, MavlinkConfig, PlanItem
+    from wasmbed.bridges.mavlink.component_info import MetadataError
+    from wasmbed.bridges.mavlink.definitions import default_dialect
+    from wasmbed.bridges.mavlink.mission_items import PlanType, parse_waypoints, same_plan, write_waypoints
+    from wasmbed.bridges.mavlink.parameter_files import parse_file
+    from wasmbed.bridges.mavlink.parameter_values import FLOAT, single
+except ImportError:
+    WASMBED_ERROR = traceback.format_exc()
+
+MAVLINK_ARGUMENTS = {
+    "address": {"type": "str", "default": "tcp:127.0.0.1:5760"},
+    "system_id": {"type": "int", "required": True},
+    "component_id": {"type": "int", "default": 1},
+    "own_system_id": {"type": "int", "default": 246},
+    "timeout": {"type": "float", "default": 20.0},
+}
+REBOOT_S = 60.0
+OWN_COMPONENT = 190
+
+
+class VehicleError(Exception):
+    """What keeps a vehicle from its state; the message says what to change."""
+
+
+def new_module(**spec) -> AnsibleModule:
+    """Make a module with the options of a vehicle and further ones; it fails when the distribution is missing."""
+    extra = {name: spec.pop(name) for name in ("mutually_exclusive", "required_one_of", "required_if") if name in spec}
+    module = AnsibleModule(argument_spec={**MAVLINK_ARGUMENTS, **spec}, supports_check_mode=True, **extra)
+    if WASMBED_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("wasmbed"), exception=WASMBED_ERROR)
+    return module
+
+
+def run(module: AnsibleModule, work) -> None:
+    """Connect, do C(work(vehicle, params)), and end the module with what it returns."""
+    try:
+        result = asyncio.run(_run(module.params, work))
+    except (VehicleError, ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    except BaseExceptionGroup as group:
+        module.fail_json(msg="; ".join(str(error) for error in _leaves(group)))
+    module.exit_json(**result)
+
+
+def _leaves(group) -> list:
+    """Return the errors in a group of errors and groups."""
+    return [
+        leaf for error in group.exceptions for leaf in (_leaves(error) if hasattr(error, "exceptions") else [error])
+    ]
+
+
+async def _run(params: dict, work) -> dict:
+    async with connected(params) as vehicle:
+        # Not through the contexts: task groups would make a group of it.
+        try:
+            if not await vehicle.until(lambda state: state.connected, params["timeout"]):
+                raise VehicleError(
+                    f"no heartbeat of system {params['system_id']}, component {params['component_id']} came through "
+                    f"{params['address']} within {params['timeout']:g} s; look at the address, the endpoint and the ids"
+                )
+            return await work(vehicle, params)
+        except (VehicleError, ValueError, OSError) as error:
+            failure = error
+    raise failure
+
+
+@contextlib.asynccontextmanager
+async def connected(params: dict):
+    """Give the vehicle, heard or not. Raises ValueError for options that make no sense."""
+    endpoint = Endpoint("module", params["address"])
+    config = MavlinkConfig((endpoint,), system=params["own_system_id"], component=OWN_COMPONENT)
+    async with Hub(config).running() as hub, Fleet(hub.switch, config.system, config.component).running() as fleet:
+        yield fleet.vehicle(params["system_id"], params["component_id"])
+
+
+def on_ground(vehicle, what: str) -> None:
+    """Raise VehicleError unless the vehicle is disarmed and not in the air."""
+    state = vehicle.state
+    if state.armed or state.in_air:
+        raise VehicleError(f"the vehicle is {'in the air' if state.in_air else 'armed'}, so {what}; land and disarm it")
+
+
+async def reboot(vehicle) -> None:
+    """Reboot the autopilot and wait until it is heard again."""
+    on_ground(vehicle, "it is not rebooted")
+    again = asyncio.Event()
+
+    def changed(change, _state) -> None:
+        if change in (Change.REBOOTED, Change.CONNECTED):
+            again.set()
+
+    vehicle.on_change.append(changed)
+    try:
+        result = await Actions(vehicle).reboot()
+        if not result.ok:
+            raise VehicleError(f"the autopilot was not rebooted: {result.reason}")
+        async with asyncio.timeout(REBOOT_S):
+            await again.wait()
+    except TimeoutError:
+        raise VehicleError(f"the autopilot was not heard again within {REBOOT_S:g} s after its reboot") from None
+    finally:
+        vehicle.on_change.remove(changed)
+    if not await vehicle.until(lambda state: state.connected, REBOOT_S):
+        raise VehicleError("the autopilot is not heard any more after its reboot")
+
+
+def wanted_values(values: dict, text: str, component: int) -> dict:
+    """Return parameters by name, of a file's text and of values, which count where both have one."""
+    found = {item.name: item.value for item in parse_file(text) if item.component in (None, component)}
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise VehicleError(f"parameter {name}: {value!r} is not a number")
+        try:
+            number = float(value)
+        except ValueError:
+            raise VehicleError(f"parameter {name}: {value!r} is not a number") from None
+        found[name] = int(number) if number.is_integer() else number
+    return found
+
+
+def equal(present, wanted) -> bool:
+    """Whether a parameter has a value, as far as its type can hold it."""
+    if present.type == FLOAT:
+        return single(float(present.value)) == single(float(wanted))
+    return present.value == wanted
+
+
+async def read_parameters(vehicle, names) -> dict:
+    """Read parameters by name. Raises VehicleError that names those the vehicle does not have."""
+    found, missing = {}, []
+    for name in names:
+        result = await vehicle.read_parameter(name)
+        if result.parameter is None:
+            missing.append(str(result))
+        else:
+            found[name] = result.parameter
+    if missing:
+        raise VehicleError("; ".join(missing))
+    return found
+
+
+async def needing_reboot(vehicle) -> set | None:
+    """Return the names of parameters that need a reboot, as the vehicle says; None when it does not say."""
+    try:
+        metadata = await vehicle.metadata()
+    except MetadataError:
+        return None
+    entries = metadata.get("parameter", {}).get("parameters")
+    if not isinstance(entries, list):
+        return None
+    return {entry.get("name") for entry in entries if isinstance(entry, dict) and entry.get("rebootRequired") is True}
+
+
+def plan_items(params: dict) -> list:
+    """Return the items of a plan, from a file's text or from the option C(items). Raises VehicleError."""
+    if params.get("content") is not None:
+        return parse_waypoints(params["content"])
+    return [_item(number, item) for number, item in enumerate(params["items"] or [])]
+
+
+def _item(number: int, item: dict):
+    try:
+        command = item["command"]
+        code = int(command) if command.isdigit() else default_dialect().value(f"MAV_CMD_{command.upper()}")
+    except (KeyError, ValueError):
+        raise VehicleError(f"item {number}: MAVLink has no command {item['command']!r}") from None
+    named = {f"param{at}": value for at, value in enumerate(item["params"] or [], 1)}
+    if len(named) > 4:
+        raise VehicleError(f"item {number}: params are the first four; latitude, longitude and altitude are the others")
+    place = [item["latitude"], item["longitude"]]
+    try:
+        if place == [None, None]:
+            return PlanItem(code, z=item["altitude"] or 0.0, autocontinue=item["autocontinue"], **named)
+        if None in place or item["altitude"] is None:
+            raise VehicleError(f"item {number}: a place is latitude, longitude and altitude")
+        frame = 3 if item["above"] == "home" else 0
+        more = {**named, "autocontinue": item["autocontinue"]}
+        return PlanItem.position(code, *place, item["altitude"], frame=frame, **more)
+    except ValueError as error:
+        raise VehicleError(f"item {number}: {error}") from error
+
+
+def plan_type(name: str):
+    """Return the PlanType of a name."""
+    return PlanType[name.upper()]
+
+
+def shown(items) -> list:
+    """Return items as the modules return them."""
+    found = []
+    for item in items:
+        x, y = item.place
+        params = [item.param1, item.param2, item.param3, item.param4]
+        entry = {
+            "command": default_dialect().entry("MAV_CMD", item.command).removeprefix("MAV_CMD_").lower(),
+            "frame": item.frame,
+            "params": [None if math.isnan(value) else value for value in params],
+            "autocontinue": item.autocontinue,
+        }
+        if item.frame != 2:
+            entry.update(latitude=x, longitude=y, altitude=item.z)
+        found.append(entry)
+    return found
+
+
+def same_items(left, right) -> bool:
+    """Whether two plans are the same on a vehicle."""
+    return same_plan(left, right) is None
+
+
+def as_text(items) -> str:
+    """Return a plan as the text of a C(QGC WPL 110) file."""
+    return write_waypoints(items)

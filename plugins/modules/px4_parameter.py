@@ -1,0 +1,133 @@
+#!/usr/bin/python
+# Copyright (c) 2026 Wasmbed contributors
+# MIT License (see LICENSE)
+# SPDX-License-Identifier: MIT
+"""Bring parameters of an autopilot to their values."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: px4_parameter
+short_description: Bring parameters of an autopilot to their values
+version_added: 0.1.0
+author:
+  - Wasmbed contributors (@wasmbed)
+description:
+  - Reads the given parameters, writes those that differ, and reads each one back. A value that the autopilot refuses,
+    or that its type cannot hold, is a failure that names the parameter.
+  - Reboots the autopilot when a parameter that was changed asks for it, as the vehicle's own description of its
+    parameters says, or as O(reboot_parameters) does; then the values are read again.
+  - Nothing is written or rebooted while the vehicle is armed or in the air.
+extends_documentation_fragment:
+  - wasmbed.edge.mavlink
+  - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.mavlink_group
+options:
+  values:
+    description: Values by the name of the parameter.
+    type: dict
+    default: {}
+  content:
+    description:
+      - Text of a parameter file, that of QGroundControl or one C(NAME value) a line, as the lookup
+        P(ansible.builtin.file#lookup) gives it. What O(values) names counts before it.
+    type: str
+    default: ""
+  reboot:
+    description:
+      - V(when_required) reboots after a change of a parameter that asks for it, V(always) after any change.
+    type: str
+    choices: [when_required, always, never]
+    default: when_required
+  reboot_parameters:
+    description: Parameters that ask for a reboot, besides those of which the vehicle itself says so.
+    type: list
+    elements: str
+    default: [SYS_AUTOSTART, SYS_AUTOCONFIG]
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+seealso:
+  - module: wasmbed.edge.px4_parameter_info
+"""
+
+EXAMPLES = r"""
+- name: Have the drone return when its link is lost
+  wasmbed.edge.px4_parameter:
+    system_id: 1
+    values:
+      NAV_DLL_ACT: 2
+      COM_DL_LOSS_T: 10
+
+- name: Take the fleet's parameters from a file
+  wasmbed.edge.px4_parameter:
+    system_id: 1
+    content: "{{ lookup('ansible.builtin.file', 'fleet.params') }}"
+"""
+
+RETURN = r"""
+changed_parameters:
+  description: What differed, by name.
+  returned: success
+  type: dict
+  sample: {"COM_DL_LOSS_T": {"before": 5, "after": 10}}
+rebooted:
+  description: Whether the autopilot was rebooted (in check mode, whether it would be).
+  returned: success
+  type: bool
+  sample: false
+"""
+
+from ansible_collections.wasmbed.edge.plugins.module_utils import px4_vehicle
+
+
+async def work(vehicle, params: dict) -> dict:
+    """Read, write, reboot, and say what differed."""
+    wanted = px4_vehicle.wanted_values(params["values"], params["content"], params["component_id"])
+    present = await px4_vehicle.read_parameters(vehicle, wanted)
+    differ = {name: value for name, value in wanted.items() if not px4_vehicle.equal(present[name], value)}
+    changes = {name: {"before": present[name].value, "after": value} for name, value in differ.items()}
+    rebooting = False
+    if differ and params["reboot"] != "never":
+        asking = set(params["reboot_parameters"]) | (await px4_vehicle.needing_reboot(vehicle) or set())
+        rebooting = params["reboot"] == "always" or bool(asking & differ.keys())
+    if differ and not params["check_mode"]:
+        px4_vehicle.on_ground(vehicle, "nothing is written")
+        for name, value in differ.items():
+            result = await vehicle.write_parameter(name, value)
+            if not result.ok:
+                raise px4_vehicle.VehicleError(str(result))
+        if rebooting:
+            await px4_vehicle.reboot(vehicle)
+            after = await px4_vehicle.read_parameters(vehicle, differ)
+            lost = [name for name, value in differ.items() if not px4_vehicle.equal(after[name], value)]
+            if lost:
+                raise px4_vehicle.VehicleError(f"lost by the reboot: {', '.join(sorted(lost))}")
+    return {
+        "changed": bool(differ),
+        "changed_parameters": changes,
+        "rebooted": rebooting,
+        "diff": {
+            "before": "".join(f"{name} {change['before']}\n" for name, change in sorted(changes.items())),
+            "after": "".join(f"{name} {change['after']}\n" for name, change in sorted(changes.items())),
+        },
+    }
+
+
+def main() -> None:
+    module = px4_vehicle.new_module(
+        values={"type": "dict", "default": {}},
+        content={"type": "str", "default": ""},
+        reboot={"type": "str", "choices": ["when_required", "always", "never"], "default": "when_required"},
+        reboot_parameters={"type": "list", "elements": "str", "default": ["SYS_AUTOSTART", "SYS_AUTOCONFIG"]},
+    )
+    module.params["check_mode"] = module.check_mode
+    px4_vehicle.run(module, work)
+
+
+if __name__ == "__main__":
+    main()
