@@ -80,6 +80,41 @@ async def test_a_vehicle_whose_owner_ends_in_offboard_holds(why: Ended, words: s
         stop()
 
 
+async def test_a_second_order_for_offboard_does_not_hide_that_the_owner_flies() -> None:
+    """The second one is refused while the first is under way; the owner's update then left the vehicle in offboard."""
+    async with rig() as made:
+        app = await made.application("pilot")
+        await made.airborne(app)
+        assert made.simulator is not None
+        made.simulator.tell("failsafe 0")
+
+        async def again() -> None:
+            await asyncio.sleep(0.5)
+            assert (await app.call("offboard", 1))[0] == Status.REJECTED
+
+        second = asyncio.ensure_future(again())
+        stop = (await made.in_offboard(app)).cancel
+        await second
+        await made.dispatcher.close(app.name, Ended.UPDATED)
+        await holds(made, "was updated")
+        stop()
+
+
+async def test_an_owner_that_is_lost_while_the_mode_is_entered_does_not_leave_it_entered() -> None:
+    async with rig() as made:
+        app = await made.application("pilot")
+        await made.airborne(app)
+        assert made.simulator is not None
+        made.simulator.tell("failsafe 0")
+        entering = asyncio.ensure_future(made.in_offboard(app))
+        await until(lambda: made.vehicle.offboard is not None and made.vehicle.offboard.phase != "priming", 10.0)
+        await made.dispatcher.close(app.name, Ended.STOPPED)
+        await until(lambda: "HoldConfirmed" in made.reasons, 10.0)
+        await asyncio.sleep(2.0)
+        assert made.vehicle.state.mode == "hold"
+        entering.cancel()
+
+
 async def test_a_link_that_is_back_tells_what_was_lost_with_it() -> None:
     async with rig() as made:
         app, stop = await offboard(made)

@@ -7,7 +7,9 @@ The vehicles are those of the bridge's fleet. Nothing here waits for the API: wh
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from wasmbed.api import Vehicle as ShownVehicle
-    from wasmbed.bridges.mavlink import Change, Fleet, Vehicle
+    from wasmbed.bridges.mavlink import Change, Fleet, Vehicle, VehicleState
     from wasmbed.gateway.flight_config import FlightConfig
 
 _log = logging.getLogger(__name__)
@@ -32,9 +34,10 @@ FIRST_HEARD_S: Final = 3.0
 # How old the saved time of a vehicle that flies may get.
 SAVE_S: Final = 60.0
 INCIDENTS: Final = 4
-HOLD_RETRY_S: Final = 0.5
+# Heartbeats come once a second.
+HOLD_SHOWN_S: Final = 1.5
 HOLD_ANSWER_S: Final = 1.0
-LEAVE_S: Final = 1.5
+LEAVE_S: Final = 2.5
 _SET_MODE = 176
 
 
@@ -324,15 +327,17 @@ class Flight:
         deadline = loop.time() + self.config.hold_s
         flown = vehicle.state.mode
         answer = "nothing is heard of it"
+        ordered = math.inf
         while loop.time() < deadline:
             state = vehicle.state
             if not state.connected:
                 await vehicle.until(lambda s: s.connected, HOLD_ANSWER_S)
                 continue
-            if state.mode == "hold":
-                return "held", "the vehicle holds its position"
             if not state.armed:
                 return "not needed", "the vehicle is disarmed"
+            # Only a heartbeat after the order counts: another mode may have been on its way to the vehicle.
+            if state.mode == "hold" and (vehicle.monitor.last_heartbeat or 0.0) > ordered:
+                return "held", "the vehicle holds its position"
             if state.mode in PILOT_MODES and state.mode != flown:
                 return "not needed", f"a pilot has taken over in mode {state.mode}"
             try:
@@ -340,8 +345,9 @@ class Flight:
             except ValueError as error:
                 return "failed", str(error)
             order = Command(_SET_MODE, (float(mode.base), float(mode.custom), float(mode.sub)))
+            ordered = vehicle.now()
             answer = str(await vehicle.urgent(order, HOLD_ANSWER_S))
-            await vehicle.until(lambda s: s.mode == "hold" or not s.armed, HOLD_RETRY_S)
+            await vehicle.until(functools.partial(_settled, vehicle, ordered), HOLD_SHOWN_S)
         return (
             "failed",
             f"the vehicle did not go to Hold within {self.config.hold_s:g} s: {answer}; its own failsafe acts",
@@ -362,6 +368,11 @@ class Flight:
                     await asyncio.gather(*(self._hold_until_shown(vehicle) for vehicle in flying))
             except TimeoutError:
                 _log.error("not every vehicle showed Hold before the end; their own failsafe acts")
+
+
+def _settled(vehicle: Vehicle, ordered: float, state: VehicleState) -> bool:
+    """Whether the vehicle showed since a time that it holds, or is disarmed."""
+    return not state.armed or (state.mode == "hold" and (vehicle.monitor.last_heartbeat or 0.0) > ordered)
 
 
 def _call(listeners: Iterable[Callable[..., None]], *values: object) -> None:

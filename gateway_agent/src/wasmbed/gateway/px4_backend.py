@@ -16,7 +16,7 @@ from wasmbed.bridges.mavlink.mission_items import PlanOutcome
 from wasmbed.bridges.mavlink.offboard import PROOF_OF_LIFE_S
 from wasmbed.bridges.mavlink.parameters import ParameterOutcome
 from wasmbed.gateway.px4_codec import RecordError, command_of, plan_of, setpoint_of
-from wasmbed.gateway.px4_owners import Owner, Owners, ids_of
+from wasmbed.gateway.px4_owners import OWN_END, Owner, Owners, ids_of
 from wasmbed.gateway.px4_telemetry import WATCH_INTERVAL_S, TelemetryFeeds
 from wasmbed.hostcalls import BadCallError, Ended, Outcome, Status
 from wasmbed.runtime import abi
@@ -203,7 +203,7 @@ class Px4Backend:
         now = vehicle.now()
         refusal = owner.guard.setpoint(setpoint, vehicle.state, now)
         if refusal is not None:
-            if owner.flies and refusal.cause is not Cause.RATE:
+            if self.owners.flies(owner, ids_of(vehicle)) and refusal.cause is not Cause.RATE:
                 why = f"a setpoint of {owner.application} was refused: {refusal}"
                 self.owners.depose(ids_of(vehicle), why, OwnerLoss.GUARD)
             return _refused(refusal)
@@ -227,25 +227,18 @@ class Px4Backend:
         return self._order(owner, self._begin_offboard(owner, vehicle, owner.setpoint))
 
     async def _begin_offboard(self, owner: Owner, vehicle: Vehicle, setpoint: Setpoint) -> Outcome:
-        # From the first setpoint on the vehicle may be in the mode before its answer is here.
-        owner.flies = True
+        owner.began = True
         result = await Actions(vehicle).fly_offboard(setpoint)
-        if not result.ok:
-            owner.flies = vehicle.state.mode == "offboard"
         self._done(owner, str(result))
         return Outcome(Status.OK if result.ok else Status.REJECTED)
 
     async def _end_offboard(self, owner: Owner, vehicle: Vehicle) -> Outcome:
-        owner.flies = False
         if vehicle.offboard is not None:
-            vehicle.offboard.end("its owner ended it")
+            vehicle.offboard.end(OWN_END)
             vehicle.wake()
         if vehicle.state.mode != "offboard":
             return Outcome()
-        # Until the vehicle shows another mode, the loss of its owner must not leave it where it is.
-        owner.flies = True
         result = await Actions(vehicle).set_mode("hold")
-        owner.flies = vehicle.state.mode == "offboard"
         self._done(owner, str(result))
         return Outcome(Status.OK if result.ok else Status.REJECTED)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+OWN_END = "its owner ended it"
 _ENDED = {
     Ended.STOPPED: "was stopped",
     Ended.TRAPPED: "failed",
@@ -39,14 +40,14 @@ _ENDED = {
 class Owner:
     """An instance that owns a vehicle, the orders it has under way, and its last setpoint (time: the vehicle's clock).
 
-    `flies` says that it began offboard control, which was not seen to end.
+    `began` says that it asked for offboard control at least once.
     """
 
     instance: Instance
     guard: Guard
     setpoint: Setpoint | None = None
     setpoint_at: float = -math.inf
-    flies: bool = False
+    began: bool = False
     orders: set[asyncio.Future[Outcome]] = field(default_factory=set)
 
     @property
@@ -120,7 +121,7 @@ class Owners:
             if owner.instance.name != instance.name:
                 continue
             words = f"its owner {owner.application} {_ENDED[why]}"
-            flew = owner.flies
+            flew = self.flies(owner, ids)
             self.depose(ids, words, OwnerLoss.UPDATED if why is Ended.UPDATED else None)
             if lives:
                 self._deposed.add(instance.name)
@@ -139,6 +140,7 @@ class Owners:
         if owner is None:
             return
         _log.info("autopilot free application=%s system=%d reason=%r", owner.application, ids[0], why)
+        flew = self.flies(owner, ids)
         for order in owner.orders:
             order.cancel()
         vehicle = self.fleet.vehicle(*ids) if self.fleet is not None else None
@@ -148,8 +150,15 @@ class Owners:
         if loss is not None:
             self._deposed.add(owner.instance.name)
             owner.instance.post(EventType.OWNER, 0, bytes([loss]))
-        if hold and owner.flies:
+        if hold and flew:
             self._flight.hold(ids, why, owner.application)
+
+    def flies(self, owner: Owner, ids: Ids) -> bool:
+        """Whether the vehicle is under the owner's offboard control, or still in the mode after it."""
+        vehicle = self.fleet.vehicle(*ids) if self.fleet is not None else None
+        return (
+            vehicle is not None and owner.began and (vehicle.offboard is not None or vehicle.state.mode == "offboard")
+        )
 
     # What flight safety says
 
@@ -164,10 +173,7 @@ class Owners:
     def offboard_ended(self, vehicle: Vehicle, why: str) -> None:
         """Offboard control ended by itself: a pilot took over, or the setpoints were not renewed."""
         owner = self._owners.get(ids_of(vehicle))
-        if owner is None or not owner.flies:
-            return
-        owner.flies = False
-        if vehicle.state.mode == "offboard":
+        if owner is not None and owner.began and why != OWN_END and vehicle.state.mode == "offboard":
             self._flight.hold(ids_of(vehicle), f"its owner {owner.application}: {why}", owner.application)
 
 
