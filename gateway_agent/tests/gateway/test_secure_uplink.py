@@ -241,6 +241,7 @@ async def test_full_spool_refuses_what_is_new_and_one_application_cannot_take_it
         (message(1, direction=DOWN), Status.DENIED),
         (None, Status.INVALID),
     ],
+    ids=["empty", "garbage", "long", "application", "device", "direction", "none"],
 )
 async def test_what_is_no_message_of_the_sender_is_refused(
     cloud: Cloud, tmp_path: Path, data: bytes | None, status: Status

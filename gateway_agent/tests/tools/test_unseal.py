@@ -28,7 +28,7 @@ def unseal(folder: Path, data: bytes, *options: str, mode: int = 0o600) -> subpr
     return subprocess.run(command, capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("data", [ENVELOPE, base64.b64encode(ENVELOPE) + b"\n"])
+@pytest.mark.parametrize("data", [ENVELOPE, base64.b64encode(ENVELOPE) + b"\n"], ids=["plain", "base64"])
 def test_message_is_opened_with_the_key_of_the_site(tmp_path: Path, data: bytes) -> None:
     result = unseal(tmp_path, data, "--gateway", "gw-1")
     assert (result.returncode, result.stdout) == (0, b"42 degC\x00")
@@ -45,6 +45,7 @@ def test_message_is_opened_with_the_key_of_the_site(tmp_path: Path, data: bytes)
         (ENVELOPE[:-1], ("--gateway", "gw-1"), 0o600, b"not a sealed message"),
         (bytes(100_000), ("--gateway", "gw-1"), 0o600, b"longer than"),
     ],
+    ids=["gateway", "site", "uid", "mode", "damaged", "long"],
 )
 def test_what_cannot_be_opened_is_told_without_a_word_of_the_content(
     tmp_path: Path, data: bytes, options: tuple[str, ...], mode: int, says: bytes
