@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 # Of an upload of this size with its start, and of the two starts of the board before: more operations than there are.
 MOST_OPERATIONS = 400
-EVERY = {"stm32": 1, "hifive1": 3}
+# A slice of them; WASMBED_POWER_EVERY=1 takes all, half done and done.
+EVERY = int(os.environ.get("WASMBED_POWER_EVERY", "7"))
 
 
 async def step(device: Device) -> None:
@@ -27,11 +29,8 @@ async def step(device: Device) -> None:
     await device.line("HELLO")
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("where", ["h", "a"])
-async def test_update_that_loses_power_leaves_the_old_or_the_new_version(
-    board_name: str, tmp_path: Path, where: str
-) -> None:
+@pytest.mark.timeout(600 if EVERY > 1 else 7200)
+async def test_update_that_loses_power_leaves_the_old_or_the_new_version(board_name: str, tmp_path: Path) -> None:
     make(str(BUILD / board_name / "app-faults.flash"))
     flash = tmp_path / "flash.bin"
     device = Device(board_name, flash, program="app-faults")
@@ -42,7 +41,8 @@ async def test_update_that_loses_power_leaves_the_old_or_the_new_version(
     old, new = compiled(HELLO)[0], compiled(HELLO_TWO)[0]
     ended = 0
     seen = set()
-    for operation in range(1, MOST_OPERATIONS, EVERY[board_name]):
+    for operation in range(1, MOST_OPERATIONS, EVERY):
+        where = "ha"[ended % 2]
         flash.write_bytes(prepared)
         device = Device(board_name, flash, program="app-faults", cut=f"cut={operation}{where}")
         async with until_the_power_fails(device) as failed:
@@ -57,9 +57,9 @@ async def test_update_that_loses_power_leaves_the_old_or_the_new_version(
             await device.line("hello" if row.digest == old else "HELLO")
             assert row.digest in await device.mcu.modules()
             seen.add(row.digest)
-            if operation % 5 == 0:
+            if ended % 4 == 0:
                 await step(device)
-    assert ended > 10, "operations were cut"
+    assert ended > 3, "operations were cut"
     assert old in seen
 
 
@@ -73,6 +73,8 @@ async def until_the_power_fails(device: Device):  # type: ignore[no-untyped-def]
     running = asyncio.ensure_future(whole(device))
     dead = asyncio.ensure_future(device.process.wait())
     await asyncio.wait([running, dead], return_when=asyncio.FIRST_COMPLETED, timeout=60)
+    if running.done() and running.exception() is not None:
+        await asyncio.wait([dead], timeout=60)  # the session may see the end of the machine first
     failed = dead.done() and dead.result() == POWER_CUT
     for task in (running, following):
         task.cancel()
