@@ -20,7 +20,8 @@ extern uint32_t app_available;
 extern bool app_reset_wanted;
 
 /* ---- modules.c: three places in flash --------------------------------------------------------------------------- */
-enum wb_rc modules_begin(void *context, const uint8_t *digest, uint32_t bytes, uint32_t *offset, struct wb_why *why);
+enum wb_rc modules_begin(void *context, const uint8_t *digest, const uint8_t *content, uint32_t bytes, uint32_t *offset,
+                         struct wb_why *why);
 enum wb_rc modules_write(void *context, uint32_t offset, const uint8_t *data, uint32_t length, struct wb_why *why);
 enum wb_rc modules_end(void *context, struct wb_why *why);
 uint32_t modules_count(void *context);

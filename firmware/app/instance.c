@@ -553,6 +553,7 @@ bool instances_row(void *context, uint32_t index, struct wb_instance_row *row) {
             continue;
         }
         row->instance = start.instance;
+        row->application = start.application;
         row->digest = start.digest;
         row->key = start.key;
         row->grants = start.grants;

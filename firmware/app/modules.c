@@ -13,7 +13,8 @@
 
 struct module_header {
     uint32_t magic, bytes;
-    uint8_t digest[WB_DIGEST_SIZE];
+    uint8_t digest[WB_DIGEST_SIZE];  /* of the image: its name */
+    uint8_t content[WB_DIGEST_SIZE]; /* SHA-256 of the module's bytes */
     uint32_t crc;
 };
 
@@ -79,7 +80,8 @@ static uint32_t received(uint32_t number) {
     return length == 0 ? 0 : length - 1;
 }
 
-enum wb_rc modules_begin(void *context, const uint8_t *digest, uint32_t bytes, uint32_t *offset, struct wb_why *why) {
+enum wb_rc modules_begin(void *context, const uint8_t *digest, const uint8_t *content, uint32_t bytes, uint32_t *offset,
+                         struct wb_why *why) {
     (void)context;
     uploading = 0;
     if (bytes > APP_MODULE_BYTES) {
@@ -87,7 +89,8 @@ enum wb_rc modules_begin(void *context, const uint8_t *digest, uint32_t bytes, u
         return WB_RC_NOMEM;
     }
     uint32_t number = find(digest);
-    if (number != FLASH_MODULES && header_of(number)->bytes == bytes) {
+    if (number != FLASH_MODULES && header_of(number)->bytes == bytes &&
+        memcmp(header_of(number)->content, content, WB_DIGEST_SIZE) == 0) {
         if (is_whole(number)) {
             *offset = bytes;
             return WB_RC_OK;
@@ -105,6 +108,7 @@ enum wb_rc modules_begin(void *context, const uint8_t *digest, uint32_t bytes, u
     }
     struct module_header header = {.magic = MODULE_MAGIC, .bytes = bytes};
     memcpy(header.digest, digest, WB_DIGEST_SIZE);
+    memcpy(header.content, content, WB_DIGEST_SIZE);
     header.crc = crc32(0, &header, offsetof(struct module_header, crc));
     if (flash_erase_range(place(number), FLASH_MODULE_BYTES) != FLASH_OK ||
         flash_program(place(number), (const uint8_t *)&header, sizeof header) != FLASH_OK) {
@@ -140,7 +144,7 @@ static bool has_digest(uint32_t number) {
     br_sha256_init(&context);
     br_sha256_update(&context, flash_at(raw_at(number)), header_of(number)->bytes);
     br_sha256_out(&context, digest);
-    return memcmp(digest, header_of(number)->digest, sizeof digest) == 0;
+    return memcmp(digest, header_of(number)->content, sizeof digest) == 0;
 }
 
 /* Validates and translates in one pass, out of the flash into the flash. */

@@ -141,10 +141,11 @@ struct wb_app {
     void *context;
     const struct wb_info *info;
 
-    /* Modules. A begin with the digest of an upload that broke off gives the offset to go on from; of a module that is
-     * there, its length. Writes come in order without gaps. The last byte is followed by upload_end, which validates. */
-    enum wb_rc (*upload_begin)(void *context, const uint8_t *digest, uint32_t bytes, uint32_t *offset,
-                               struct wb_why *why);
+    /* Modules. Their name is the digest of their image; content is the SHA-256 of the bytes, to be checked. A begin for an
+     * upload that broke off gives the offset to go on from; for a module that is there, its length. Writes come in order
+     * without gaps. The last byte is followed by upload_end, which checks and validates. */
+    enum wb_rc (*upload_begin)(void *context, const uint8_t *digest, const uint8_t *content, uint32_t bytes,
+                               uint32_t *offset, struct wb_why *why);
     enum wb_rc (*upload_write)(void *context, uint32_t offset, const uint8_t *data, uint32_t length,
                                struct wb_why *why);
     enum wb_rc (*upload_end)(void *context, struct wb_why *why);

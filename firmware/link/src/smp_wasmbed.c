@@ -121,7 +121,7 @@ static enum wb_rc time_of(struct wb_link *link, struct wb_cbor_out *out, uint32_
 
 /* ---- modules ---------------------------------------------------------------------------------------------- */
 
-/* {0: offset, 1: data, first also 2: length, 3: digest} -> {0: offset wanted next, 1: whole}. A gap or a repetition
+/* {0: offset, 1: data, first also 2: length, 3: digest of the image, 4: SHA-256 of the module} -> {0: offset wanted next, 1: whole}. A gap or a repetition
  * writes nothing: the answer says where to go on. */
 static enum wb_rc upload(struct wb_link *link, struct wb_cbor map, struct wb_cbor_out *out, struct wb_why *why) {
     const struct wb_app *app = link->app;
@@ -131,14 +131,16 @@ static enum wb_rc upload(struct wb_link *link, struct wb_cbor map, struct wb_cbo
         return WB_RC_INVAL;
     }
     const uint8_t *digest;
+    const uint8_t *content;
     uint32_t bytes;
     if (wb_cbor_get_u32(map, 2, &bytes)) {
-        if (offset != 0 || bytes == 0 || !wb_cbor_get_bytes(map, 3, WB_DIGEST_SIZE, &digest)) {
+        if (offset != 0 || bytes == 0 || !wb_cbor_get_bytes(map, 3, WB_DIGEST_SIZE, &digest) ||
+            !wb_cbor_get_bytes(map, 4, WB_DIGEST_SIZE, &content)) {
             return WB_RC_INVAL;
         }
         link->upload_bytes = 0;
         uint32_t at = 0;
-        const enum wb_rc rc = app->upload_begin(app->context, digest, bytes, &at, why);
+        const enum wb_rc rc = app->upload_begin(app->context, digest, content, bytes, &at, why);
         if (rc != WB_RC_OK) {
             return rc;
         }

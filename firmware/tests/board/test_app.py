@@ -14,6 +14,7 @@ import pytest
 from applications import COUNTER, ENDLESS, HELLO, HELLO_TWO, TRAPS, application
 from board_support import BOARDS, BUILD, FIRMWARE
 from device_support import DEVICE, Device, compiled, powered
+from wasmbed.link.smp import Id, Op, ResultError
 from wasmbed.runtime import Delivery, Limits, Provision, RequestRefused, Secret, abi, sealing
 from wasmbed.runtime.abi import SensorKind
 from wasmbed.tools import sensors
@@ -189,10 +190,15 @@ async def test_module_that_is_not_valid_is_refused_and_not_kept(device: Device, 
     await device.line("hello")
 
 
-async def test_module_with_another_digest_is_refused(device: Device) -> None:
+async def test_module_with_another_content_is_refused(device: Device) -> None:
     wasm = compiled(HELLO)[1]
-    with pytest.raises(RequestRefused, match="digest"):
-        await device.mcu.load("sha256:" + "ab" * 32, wasm)
+    ask = device.mcu.exchange.ask
+    await ask(Op.WRITE, Id.UPLOAD, {0: 0, 1: b"", 2: len(wasm), 3: b"\xab" * 32, 4: b"\xab" * 32}, answer_s=10)
+    last = (len(wasm) - 1) // 100 * 100
+    for offset in range(0, last, 100):
+        await ask(Op.WRITE, Id.UPLOAD, {0: offset, 1: wasm[offset : offset + 100]}, answer_s=10)
+    with pytest.raises(ResultError, match="digest"):
+        await ask(Op.WRITE, Id.UPLOAD, {0: last, 1: wasm[last:]}, answer_s=10)
     assert await device.mcu.modules() == {}
 
 

@@ -41,8 +41,8 @@ static void changed(void *context, bool up) {
 
 /* ---- modules ---------------------------------------------------------------------------------------------- */
 
-static enum wb_rc upload_begin(void *context, const uint8_t *digest, uint32_t bytes, uint32_t *offset,
-                               struct wb_why *why) {
+static enum wb_rc upload_begin(void *context, const uint8_t *digest, const uint8_t *content, uint32_t bytes,
+                               uint32_t *offset, struct wb_why *why) {
     struct device *device = context;
     if (bytes > sizeof device->module) {
         why->text = "the module is larger than the flash";
@@ -50,6 +50,7 @@ static enum wb_rc upload_begin(void *context, const uint8_t *digest, uint32_t by
     }
     if (device->module_bytes != bytes || memcmp(device->digest, digest, 32) != 0) {
         memcpy(device->digest, digest, 32);
+        memcpy(device->content, content, 32);
         device->module_bytes = bytes;
         device->module_at = 0;
         device->module_whole = false;
@@ -77,8 +78,8 @@ static enum wb_rc upload_end(void *context, struct wb_why *why) {
     br_sha256_init(&hash);
     br_sha256_update(&hash, device->module, device->module_bytes);
     br_sha256_out(&hash, digest);
-    if (memcmp(digest, device->digest, 32) != 0 || device->module[0] != 0) {
-        why->text = memcmp(digest, device->digest, 32) != 0 ? "the digest is another" : "unknown import";
+    if (memcmp(digest, device->content, 32) != 0 || device->module[0] != 0) {
+        why->text = memcmp(digest, device->content, 32) != 0 ? "the digest is another" : "unknown import";
         why->name = (struct wb_text){"wasmbed:moon.land", 17};
         device->module_bytes = 0;
         device->module_at = 0;
@@ -366,7 +367,8 @@ static enum wb_rc image_set(void *context, const uint8_t *hash, bool confirm) {
 static enum wb_rc image_begin(void *context, uint32_t bytes, const uint8_t *hash, uint32_t *offset) {
     static const uint8_t none[32];
     struct wb_why why;
-    return upload_begin(context, hash != NULL ? hash : none, bytes, offset, &why);
+    hash = hash != NULL ? hash : none;
+    return upload_begin(context, hash, hash, bytes, offset, &why);
 }
 
 static enum wb_rc image_write(void *context, uint32_t offset, const uint8_t *data, uint32_t length) {

@@ -31,7 +31,7 @@ struct device {
     uint32_t identity_stores;
     uint32_t now_ms;
 
-    uint8_t module[DEVICE_MODULE_BYTES], digest[32];
+    uint8_t module[DEVICE_MODULE_BYTES], digest[32], content[32];
     uint32_t module_bytes, module_at;
     bool module_whole;
     struct device_instance instances[DEVICE_INSTANCES];

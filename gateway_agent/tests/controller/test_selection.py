@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wasmbed.api import DeviceSlice, EdgeDevice, LabelSelector, Metadata, Requirement, Target, WasmApplication
+from wasmbed.api import (
+    DeviceSlice,
+    EdgeDevice,
+    LabelSelector,
+    Metadata,
+    Placement,
+    Requirement,
+    Target,
+    WasmApplication,
+)
 from wasmbed.controller.chunks import assign, by_number
 from wasmbed.controller.placements import (
     Image,
@@ -123,6 +132,30 @@ def test_placement_names_are_short_and_differ() -> None:
 )
 def test_limits_are_the_smallest_that_are_named(changes: dict[str, Any], memory: int, stack: int, cpu: int) -> None:
     assert dataclasses.astuple(limits_of(application(**changes))) == (memory, stack, cpu)
+
+
+@pytest.mark.parametrize(
+    ("spec", "cpu_millis", "isolation"),
+    [
+        ({}, None, "shared"),
+        ({"resources": {"limits": {"cpu": "100m"}}}, 100, "shared"),
+        ({"resources": {"limits": {"cpu": 2}}, "runtime": {"isolation": "dedicated"}}, 2000, "dedicated"),
+    ],
+)
+def test_cpu_share_and_isolation_reach_the_placement(
+    spec: dict[str, Any], cpu_millis: int | None, isolation: str
+) -> None:
+    read = WasmApplication.from_dict(
+        {
+            "kind": "WasmApplication",
+            "metadata": {"name": "app", "namespace": "ns", "uid": "uid-app", "generation": 1},
+            "spec": {"wasmImage": IMAGE.reference, "targetDevices": [{"deviceType": "drone"}], **spec},
+        }
+    )
+    (placement,) = plan_placements(read, "gw1", [device()], [], IMAGE).apply
+    assert (placement.cpu_millis, placement.isolation) == (cpu_millis, isolation)
+    again = Placement.from_dict(placement.to_dict())
+    assert (again.cpu_millis, again.isolation) == (cpu_millis, isolation)
 
 
 def test_grants_follow_communication_and_the_union_of_capabilities() -> None:

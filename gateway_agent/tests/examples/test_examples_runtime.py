@@ -138,6 +138,8 @@ async def test_collector_delivers_everything_over_an_update(peer: Peer, build: C
     peer.secure = lambda _message: 0
     await peer.start(module, env={"FLUSH_S": "0.2", "INTERVAL_S": "0"}, sensors=sensors)
     await log(peer.agent, "took over, waiting 32")
+    # It subscribes after that; only then samples are its own.
+    await peer.agent.wait_for(lambda _: sum("collecting" in getattr(e, "text", "") for e in peer.agent.events) == 2)
     before = len(peer.sent)
     measure()
     await peer.until(lambda: note() and len(peer.sent) > before)

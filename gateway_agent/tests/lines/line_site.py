@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from gateway_site import API, Site, eventually, wat
+from wasmbed.tools import link_key
 
 from tests.support.processes import ROOT
 
@@ -108,13 +108,8 @@ class LineSite(Site):
         assert done.returncode == 0, done.stdout + done.stderr
         super().__init__(cluster, registry, cache, name)
         self.key_file = self.folder / "link.key"
-        self.public_key_file = self.folder / "link.pub"
-        done = subprocess.run(
-            [sys.executable, "-m", "wasmbed.tools.main", "link-key", str(self.key_file)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert len(base64.b64decode(done.stdout.strip())) == 32
-        self.public_key_file.write_text(done.stdout)
+        self.public_key_file = self.folder / "link.key.pub"
+        link_key.ensure(self.key_file)
         self.boards: list[Board] = []
 
     def board(self, board: str, name: str) -> Board:

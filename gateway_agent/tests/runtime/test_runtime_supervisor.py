@@ -103,6 +103,16 @@ def test_only_the_last_state_of_an_instance_is_sent() -> None:
     assert queue.take() == []
 
 
+def test_a_roll_back_is_told_by_whatever_state_follows_it() -> None:
+    """The restored version was Running before its Starting was sent, and nobody heard that the update had failed."""
+    queue = EventQueue(lambda: None)
+    queue.put(StateEvent("one", "Starting", "", "update failed", 1, rolled_back="key"))
+    queue.put(StateEvent("one", "Running", "", "update failed", 1))
+    assert queue.take() == [StateEvent("one", "Running", "", "update failed", 1, rolled_back="key")]
+    queue.put(StateEvent("one", "Failed", "DeviceError", "", 1))
+    assert queue.take() == [StateEvent("one", "Failed", "DeviceError", "", 1)]
+
+
 def test_the_log_gate_lets_a_burst_and_then_the_rate_through() -> None:
     gate = LogGate(100)
     assert sum(gate.admit(0.0) is not None for _ in range(500)) == 100

@@ -73,9 +73,10 @@ class Host:
     runtime: Runtime
     registry: CollectorRegistry
 
-    async def open(self, name: str = "i", device: str = DEVICE, *capabilities: str) -> None:
+    async def open(self, name: str = "i", device: str = DEVICE, *capabilities: str, remote: bool = False) -> None:
+        grants = frozenset({"wasmbed:sensor"})
         spec = HostInstance(
-            name, "default/app", "uid", device, frozenset({"wasmbed:sensor"}), capabilities=frozenset(capabilities)
+            name, "default/app", "uid", device, grants, capabilities=frozenset(capabilities), remote=remote
         )
         await self.dispatcher.open(spec, self.runtime)
 
@@ -234,7 +235,12 @@ async def test_devices_and_capabilities_choose_the_sensors(tmp_path: Path) -> No
         assert [item.name for item in host.runtime.offers[-1].sensors] == ["mine"]
         await host.open("j", "default/two", "sensor-wind")
         assert [item.name for item in host.runtime.offers[-1].sensors] == ["other", "wind"]
-        await until(lambda: host.runtime.offers[-1].available == ("sensor",))
+        # A device that runs its modules itself has its own sensors, and of these only what names it.
+        await host.open("k", "default/out-there", remote=True)
+        assert [item.name for item in host.runtime.offers[-1].sensors] == ["mine"]
+        await host.open("l", "default/remote", "sensor-wind", remote=True)
+        assert host.runtime.offers[-1].sensors == ()
+        await until(lambda: any(offer.available == ("sensor",) for offer in host.runtime.offers))
         host.call("subscribe", 1, 0, name="j")
         await until(lambda: host.runtime.values(1))
         for args in ((2, 0), (-1, 0), ("0", 0), (0, -2), (0, 1 << 40), (0,), ()):
@@ -293,7 +299,8 @@ async def test_camera_file_gives_its_frames_over_and_over(tmp_path: Path) -> Non
     config = SensorConfig("cam", "camera", "camera", paths=(tmp_path / "a.y4m",), interval_ms=10)
     async with hosted(config) as host:
         await host.open()
-        await until(lambda: host.runtime.offers[-1].sensors[0].max_bytes == SAMPLE.size + 15 + 12)
+        await until(lambda: host.runtime.offers[-1].available == ("sensor",))
+        assert host.runtime.offers[-1].sensors[0].max_bytes == SAMPLE.size + 15 + 12
         host.call("subscribe", 0, 0)
         await until(lambda: len(host.runtime.events) >= 7)
     frames = [event.data for event in host.runtime.events]

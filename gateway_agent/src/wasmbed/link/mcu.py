@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from wasmbed.link import records, smp
@@ -265,7 +265,11 @@ class McuSession(McuOperations):
             while not self._events:
                 self._wake.clear()
                 await self._wake.wait()
-            yield self._events.popleft()
+            event = self._events.popleft()
+            if not isinstance(event, StateEvent) and not event.application:
+                # It came before the list that tells whose it is.
+                event = replace(event, application=self._names.application(event.instance))
+            yield event
 
     def deliver(self, batch: Iterable[Delivery]) -> int:
         """Queue events for instances, in order and without an answer; returns how many were left out.

@@ -7,6 +7,7 @@ upload that broke off goes on where the device says.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,7 +49,7 @@ class Upload:
     async def run(self) -> None:
         """Bring it over; raises RuntimeGone, and ResultError when the device refuses the module."""
         for start in range(_STARTS):
-            begin = {0: 0, 1: b"", 2: len(self._wasm), 3: self._digest}
+            begin = {0: 0, 1: b"", 2: len(self._wasm), 3: self._digest, 4: hashlib.sha256(self._wasm).digest()}
             answer = await self._ask(begin, BEGIN_S, attempts=3)
             offset, whole = self._answer(answer)
             try:

@@ -222,6 +222,7 @@ SMALL_QUEUE_BYTES: Final = 512
 SOURCE_EVENTS: Final = 32
 SECURE_EVENTS: Final = 16
 TOKENS: Final = 64
+SMALL_TOKENS: Final = 8
 REQUESTS: Final = 256
 REQUEST_BYTES: Final = 4 << 20
 
@@ -309,6 +310,11 @@ GRANTS: Final = {
 def queue_limits(device_class: str) -> tuple[int, int]:
     """Events and bytes that may wait for one instance, for a class."""
     return (SMALL_QUEUE_EVENTS, SMALL_QUEUE_BYTES) if device_class in SMALL_CLASSES else (QUEUE_EVENTS, QUEUE_BYTES)
+
+
+def tokens_max(device_class: str) -> int:
+    """Unanswered tokens of one instance, for a class."""
+    return SMALL_TOKENS if device_class in SMALL_CLASSES else TOKENS
 
 
 def message_max(device_class: str) -> int:

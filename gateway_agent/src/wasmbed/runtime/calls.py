@@ -41,6 +41,7 @@ class Calls:
         self._inbox = inbox
         self._post = post
         self.tokens = itertools.count(1) if tokens is None else tokens
+        self._tokens_max = abi.tokens_max(request.device_class)
         self._lock = threading.Lock()
         self._open: dict[int, str] = {}
         # What a peer that comes back has to be told again, by what it is about.
@@ -49,7 +50,7 @@ class Calls:
     def ask(self, module: str, op: str, *args: str | int | float, data: bytes | None = None) -> int:
         """Ask for something with an outcome; return its token, or AGAIN."""
         with self._lock:
-            if len(self._open) >= abi.TOKENS:
+            if len(self._open) >= self._tokens_max:
                 return Code.AGAIN
             token = next(self.tokens)
             self._open[token] = module

@@ -45,14 +45,20 @@ class EventQueue:
                 self._put_log(event)
             else:
                 self._number += 1
-                self._others[self._number] = event
                 if isinstance(event, StateEvent):
-                    before = self._states.pop(event.instance, None)
-                    if before is not None:
-                        del self._others[before]
+                    event = self._in_place_of_the_last(event)
                     self._states[event.instance] = self._number
+                self._others[self._number] = event
         if was_empty:
             self._wake()
+
+    def _in_place_of_the_last(self, event: StateEvent) -> StateEvent:
+        """Drop the state that waits, but not its word that an update was taken back."""
+        number = self._states.pop(event.instance, None)
+        before = None if number is None else self._others.pop(number)
+        if isinstance(before, StateEvent) and before.rolled_back and not event.rolled_back:
+            return replace(event, rolled_back=before.rolled_back)
+        return event
 
     def _put_log(self, event: LogEvent) -> None:
         if len(self._logs) >= MAX_LOGS or self._waiting[event.instance] >= MAX_LOGS_PER_INSTANCE:
