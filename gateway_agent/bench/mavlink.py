@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
+from mavlink_storm import runtime, storm
 from pymavlink.dialects.v20 import common
 from wasmbed.bridges.mavlink.codec import Message, full
 from wasmbed.bridges.mavlink.definitions import default_dialect
@@ -163,20 +164,13 @@ def throughput(count: int) -> dict[str, float]:
 
 
 async def serve() -> None:
-    """The router process: prints its ports, echoes on a UNIX socket, ends with its standard input."""
+    """The router process: prints its ports; `storm` and `calm` on its standard input, with whose end it ends."""
     stations = Endpoint("stations", "udpin:127.0.0.1:0", max_peers=256)
     server = Endpoint("server", "tcpin:127.0.0.1:0")
     config = MavlinkConfig(
         (Endpoint("vehicles", "udpin:127.0.0.1:0", max_peers=256, isolate_peers=True), stations, server)
     )
     path = sys.argv[sys.argv.index("--serve") + 1]
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(4096):
-                writer.write(data)
-
-    unix = await asyncio.start_unix_server(echo, path)
     async with Hub(config).running() as hub:
         for endpoint in config.endpoints:
             await hub.ready(endpoint.name)
@@ -185,8 +179,15 @@ async def serve() -> None:
                 fleet.vehicle(system)
             ports = [link.bound[1] for link in hub.links.values() if link.bound is not None]
             print(*ports, flush=True)
-            await asyncio.to_thread(sys.stdin.read)
-    unix.close()
+            orders = asyncio.StreamReader()
+            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+            counted = [0]
+            async with asyncio.TaskGroup() as tasks:
+                while line := await orders.readline():
+                    if line.strip() == b"storm":
+                        tasks.create_task(storm(Path(path), fleet, counted))
+                    else:
+                        print(counted[0], flush=True)
 
 
 @contextlib.contextmanager
@@ -298,13 +299,6 @@ def mavproxy_share(seconds: float) -> float | None:
             sink.close()
 
 
-STORM = """
-import socket, sys
-channel = socket.socket(socket.AF_UNIX); channel.connect(sys.argv[1])
-while True:
-    channel.send(b'x' * 32); channel.recv(64)
-"""
-
 # The least that a router in a process of its own can do: what it needs is the machine's, not ours.
 FORWARDER = """
 import socket, sys
@@ -316,10 +310,23 @@ while True:
 """
 
 
+def tell(process: subprocess.Popen[str], order: str) -> str:
+    """Give the router an order; its answer to `count`."""
+    if process.stdin is None or process.stdout is None:
+        return ""
+    process.stdin.write(f"{order}\n")
+    process.stdin.flush()
+    return process.stdout.readline() if order == "count" else ""
+
+
 def latency(seconds: float) -> dict[str, float]:
     """Milliseconds through the router beyond the same two sockets directly, at 1,000 messages a second."""
     figures: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder, router(f"{folder}/echo") as (_, ports):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        runtime(Path(folder)) as path,
+        router(str(path)) as (process, ports),
+    ):
         direct = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         direct.bind(("127.0.0.1", 0))
         routed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -327,15 +334,16 @@ def latency(seconds: float) -> dict[str, float]:
         routed.send(frames_of(250, 1)[0])
         round_trips(routed, ports[0], 0.5)
         quiet = round_trips(routed, ports[0], seconds / 2)
-        storm = subprocess.Popen([sys.executable, "-c", STORM, f"{folder}/echo"])
+        tell(process, "storm")
         try:
-            time.sleep(0.5)
+            # The module is compiled meanwhile.
+            round_trips(routed, ports[0], 3.0)
+            before = int(tell(process, "count") or "0")
             alone = round_trips(direct, direct.getsockname()[1], seconds / 2)
             least = forwarded(direct, seconds)
             through = round_trips(routed, ports[0], seconds)
+            figures["storm_requests_per_s"] = (int(tell(process, "count") or "0") - before) / (2.5 * seconds)
         finally:
-            storm.kill()
-            storm.wait()
             direct.close()
             routed.close()
     figures["latency_p50_ms"] = through[0]
@@ -361,6 +369,9 @@ def forwarded(receiver: socket.socket, seconds: float) -> tuple[float, float, fl
         process.wait()
 
 
+HEARTBEAT = {"autopilot": 12, "type": 2, "mavlink_version": 3, "base_mode": 1, "system_status": 3}
+
+
 def round_trips(receiver: socket.socket, port: int, seconds: float) -> tuple[float, float, float]:
     """p50 and p99 in milliseconds from sending a frame to receiving it, and how many did not come."""
     definition = default_dialect()["NAMED_VALUE_INT"]
@@ -373,6 +384,10 @@ def round_trips(receiver: socket.socket, port: int, seconds: float) -> tuple[flo
         due = started + number / 1000.0
         while time.perf_counter() < due:
             time.sleep(0.0001)
+        if number % 1000 == 0:
+            # So that the vehicle is there for the application.
+            beat = {**HEARTBEAT, "custom_mode": time.monotonic_ns() & 0xFFFF}
+            sender.send(make_frame(default_dialect()["HEARTBEAT"], beat, system=1, component=1, sequence=0))
         number += 1
         # The same bytes from another socket would be a loop to the router, so every frame is one of its kind.
         values = {"time_boot_ms": time.monotonic_ns() & 0xFFFFFFFF, "value": number, "name": "latency"}

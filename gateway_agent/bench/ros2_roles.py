@@ -28,7 +28,8 @@ SAMPLE = "bench_msgs/msg/Sample"
 DEFINITION = {SAMPLE: "uint64 timestamp\nfloat64[7] pose\nfloat32[30] values\n"}
 IMU = "sensor_msgs/msg/Imu"
 STORM = """(module (import "wasmbed:sys" "clock_monotonic_ns" (func $clock (result i64)))
-  (func (export "wasmbed_tick") (result i32) (loop (drop (call $clock)) (br 0)) (i32.const 0)))"""
+  (func (export "wasmbed_abi_1"))
+  (func (export "wasmbed_init") (result i32) (loop (drop (call $clock)) (br 0)) (i32.const 0)))"""
 LOOPBACK = Discovery(interfaces=("lo",))
 RATE_HZ = 1000
 RCLPY = """

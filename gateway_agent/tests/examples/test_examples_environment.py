@@ -65,6 +65,12 @@ def test_single_outliers_raise_no_alarm(monitor: Callable[..., Desk]) -> None:
     assert one.sent == []
 
 
+def test_what_is_over_before_it_lasted_is_no_alarm(monitor: Callable[..., Desk]) -> None:
+    one = monitor(TEMPERATURE_HIGH="30")
+    feed(one, 31.0, 10.0, 10.0, 10.0)  # smoothed 31, 31, 25.75, ...
+    assert one.sent == []
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30, -91.0, 151.0])
 def test_what_cannot_be_a_temperature_is_refused_and_counted(monitor: Callable[..., Desk], value: float) -> None:
     one = monitor(REPORT_S="10")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING, Any
 
 import cbor2
@@ -86,6 +87,7 @@ def test_few_values_are_reported_exactly(watch: Callable[..., Desk], count: int)
     report = reports(one)["battery voltage"]
     assert report["n"] == count
     assert report["mean"] == pytest.approx(sum(values) / count)
+    assert report["sd"] == pytest.approx(statistics.stdev(values) if count > 1 else 0.0)
     if count % 2 and count <= 5:
         assert report["p50"] == sorted(values)[count // 2]
     assert report["min"] <= report["p50"] <= report["p95"] <= report["max"]

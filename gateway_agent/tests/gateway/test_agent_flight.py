@@ -89,7 +89,8 @@ def flight(cluster: Cluster, registry: Registry, module_cache: Path) -> Iterator
 
 
 def test_the_vehicle_is_told_when_it_changes_and_only_then(flight: Flight) -> None:
-    assert flight.told()["vehicle"] == {"armed": False, "inAir": False, "mode": "manual", "battery": 90, "fix": "3D"}
+    ready = {"armed": False, "inAir": False, "mode": "manual", "battery": 90, "fix": "3D"}
+    eventually(lambda: flight.told()["vehicle"] == ready, f"{ready}, last told {flight.told()}")
     before = flight.site.metric('wasmbed_agent_status_writes_total{kind="DeviceSlice"')
     time.sleep(3.0)
     assert flight.site.metric('wasmbed_agent_status_writes_total{kind="DeviceSlice"') == before

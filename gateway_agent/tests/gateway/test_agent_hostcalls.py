@@ -216,6 +216,34 @@ def test_wrong_route_is_told_with_its_field_and_a_right_one_cures_it(new_host: C
     site.wait_state("watch", "Running")
 
 
+def test_changed_route_is_an_update_that_moves_the_subscription(
+    new_host: Callable[..., Site], codecs: CodecFactory
+) -> None:
+    number = domain()
+    site = new_host(ros2=ros2_section(number))
+    digest = site.push("watch", WATCH)
+    site.place("watch", digest, device="drone-7", grants=GRANTS, ros2=ROUTES)
+    site.wait_state("watch", "Running")
+    with other_node(codecs, number) as other:
+        before = other.publisher("/drone_7/imu", IMU, qos.SENSOR_DATA)
+        after = other.publisher("/drone_7/imu2", IMU, qos.SENSOR_DATA)
+        eventually(lambda: before.statistics.matched == 1, "the first subscription")
+        routes = json.loads(json.dumps(ROUTES))
+        routes["topics"][0]["topic"] = "/{device}/imu2"
+        site.place("watch", digest, device="drone-7", grants=GRANTS, ros2=routes)
+        eventually(lambda: (before.statistics.matched, after.statistics.matched) == (0, 1), "the second subscription")
+        site.new_lines()
+        message: Any = codecs.cls(IMU)()
+
+        def heard() -> bool:
+            after.publish(message)
+            time.sleep(0.02)
+            return any(line.text == "imu seen" for line in site.new_lines())
+
+        eventually(heard, "an Imu on the second topic")
+        site.wait_state("watch", "Running")
+
+
 def test_slow_application_at_10000_messages_a_second_costs_bounded_memory_and_counted_drops(
     new_host: Callable[..., Site], codecs: CodecFactory
 ) -> None:

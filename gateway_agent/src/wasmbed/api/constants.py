@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -117,12 +116,9 @@ class Grant(StrEnum):
     SENSOR = "wasmbed:sensor"
 
 
-_SENSOR = re.compile(r"camera|gps|imu|barometer|sensor.*")
-
-
 def senses(capabilities: Iterable[str]) -> bool:
-    """Whether a device with these capabilities has a sensor, so that `Grant.SENSOR` is for it."""
-    return any(_SENSOR.fullmatch(capability) for capability in capabilities)
+    """Whether a device with these capabilities has a sensor, so that `Grant.SENSOR` is for it: any but an autopilot."""
+    return any(capability != "px4" for capability in capabilities)
 
 
 CONDITION_READY = "Ready"

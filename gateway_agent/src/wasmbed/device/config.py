@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wasmbed.link.tls import MAX_NAME, IdentityError, split_name
+from wasmbed.sensors import SensorConfig
 from wasmbed.service import HttpConfig
 
 MIB = 1024 * 1024
@@ -48,6 +49,8 @@ class DeviceConfig:
     modules_bytes: int = 256 * MIB
     spool: SpoolConfig = SpoolConfig()
     retry: RetryConfig = RetryConfig()
+    # The device's own sensors. With any, those that the gateway may have for it do not count.
+    sensors: tuple[SensorConfig, ...] = ()
     # The name that the gateway's certificate must be for; that of `gateway` when empty.
     gateway_name: str = ""
 
@@ -61,6 +64,8 @@ class DeviceConfig:
         host, _, port = self.gateway.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
             raise ValueError(f"gateway must be host:port, not {self.gateway!r}")
+        if any(sensor.provider == "vehicle" for sensor in self.sensors):
+            raise ValueError("sensors of provider vehicle are the gateway's; name them in its configuration")
         if self.modules_bytes < MIB:
             raise ValueError(f"modules_bytes must be at least {MIB}")
 

@@ -73,6 +73,7 @@ class Keeper:
         self._locks: dict[str, asyncio.Lock] = {}
         self._client: RuntimeClient | None = None
         self._provision = Provision(device, (), link=False)
+        self._own: Provision | None = None
         self._link = False
         self._wake = asyncio.Event()
         self.hello: Hello | None = None
@@ -200,6 +201,11 @@ class Keeper:
                 self._client.deliver(batch)
             except (RuntimeGone, ProtocolError) as error:
                 _log.warning("events not delivered error=%s", error)
+
+    async def set_own(self, provision: Provision) -> None:
+        """Take what the device has by itself, with the link and without."""
+        self._own = provision
+        await self._tell_provision()
 
     async def set_link(self, up: bool) -> None:
         """The link to the gateway came or went: applications are told, and what is there without it remains."""
@@ -336,7 +342,11 @@ class Keeper:
         if self._wanted.secrets:
             # Sealing is done here, and what is sealed waits here for the gateway.
             available.add("secure")
-        provision = replace(self._provision, available=tuple(sorted(available)), link=self._link)
+        sensors = self._provision.sensors
+        if self._own is not None:
+            available = (available - {"sensor"}) | set(self._own.available)
+            sensors = self._own.sensors
+        provision = Provision(self._device, tuple(sorted(available)), self._link, sensors)
         try:
             await client.provide(provision)
         except RequestRefused as error:

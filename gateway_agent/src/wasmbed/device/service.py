@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from wasmbed.device.keeper import Keeper
 from wasmbed.device.metrics import Metrics
 from wasmbed.device.modules import Modules
+from wasmbed.device.sensors import OwnSensors
 from wasmbed.device.spool import Spool, SpoolFull
 from wasmbed.device.store import Store
 from wasmbed.device.uplink import Uplink
@@ -48,6 +49,7 @@ class Device:
         self._uplink = Uplink(config, store.stream, self._keeper, spools, self.metrics)
         self._sealing: asyncio.Queue[HostRequest] = asyncio.Queue(MAX_SEALING)
         self._sequences = asyncio.Event()
+        self._sensors = OwnSensors(config.device, config.sensors, self._keeper) if config.sensors else None
 
     async def run(self) -> None:
         """Serve."""
@@ -66,6 +68,8 @@ class Device:
                 tasks.create_task(watchdog())
                 tasks.create_task(self._watch())
                 tasks.create_task(self._seal())
+                if self._sensors is not None:
+                    tasks.create_task(self._sensors.run())
                 tasks.create_task(self._number())
                 tasks.create_task(self._logs.run())
                 tasks.create_task(self._sealed.run())
@@ -80,6 +84,8 @@ class Device:
 
     def on_instances(self) -> None:
         """All instances are to be told anew."""
+        if self._sensors is not None:
+            self._sensors.keep({row.instance for row in self._keeper.instances()})
         self._uplink.on_instances()
 
     def on_state(self, event: StateEvent) -> None:
@@ -92,7 +98,9 @@ class Device:
 
     def on_request(self, request: HostRequest) -> None:
         """An application asks for something; what is sealed is kept here until the gateway has it."""
-        if request.module != "secure":
+        if request.module == "sensor" and self._sensors is not None:
+            self._sensors.submit(request)
+        elif request.module != "secure":
             self._uplink.on_request(request)
         elif request.op == "sequence":
             self._sequences.set()

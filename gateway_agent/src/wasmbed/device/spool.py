@@ -61,6 +61,11 @@ class Spool:
             self._put(row)
         await self._save()
 
+    @property
+    def waiting(self) -> int:
+        """How many entries were not sent in this session."""
+        return len(self._waiting)
+
     def add(self, instance: str, data: bytes) -> None:
         """Add an entry that may be dropped; the oldest ones that were not sent give way to it and are counted."""
         while self._waiting and not self._fits(data):

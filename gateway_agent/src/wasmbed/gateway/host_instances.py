@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from wasmbed.api import DeviceClass
 from wasmbed.hostcalls import HostInstance
 
 if TYPE_CHECKING:
@@ -46,4 +47,5 @@ def host_instance(placement: Placement, device: PlacementDevice, request: StartR
         ros2=placement.ros2,
         px4_system_id=placement.px4.system_id if placement.px4 is not None else None,
         capabilities=frozenset(device.capabilities),
+        remote=device.device_class != DeviceClass.GATEWAY,
     )

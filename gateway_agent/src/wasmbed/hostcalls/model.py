@@ -63,7 +63,7 @@ class Peer(Protocol):
 
 @dataclass(frozen=True)
 class HostInstance:
-    """One application on one device, with all that its Placement says for host calls.
+    """One application on one device, with all that its Placement says for host calls; remote when the device runs it.
 
     ros2 is `spec.ros2` of the Placement: `domainId`, and `topics`, `services`, `actions` as the user wrote them.
     """
@@ -77,6 +77,7 @@ class HostInstance:
     ros2: Mapping[str, Any] = field(default_factory=dict)
     px4_system_id: int | None = None
     capabilities: frozenset[str] = frozenset()
+    remote: bool = False
 
 
 class Instance:

@@ -54,6 +54,7 @@ class SensorBackend(Collector):
         self._vehicle = vehicle
         self._outlet: Outlet | None = None
         self._capabilities: dict[str, frozenset[str]] = {}
+        self._remote: set[str] = set()
         self._instances: dict[str, Instance] = {}
         # Of each sensor: what instances want of it, by their names, and the index it has for each.
         self._wishes: list[dict[str, _Wish]] = [{} for _ in self._configs]
@@ -105,6 +106,7 @@ class SensorBackend(Collector):
     async def open(self, instance: Instance) -> None:
         """Learn what the instance's device has."""
         self._capabilities[instance.device] = instance.spec.capabilities
+        (self._remote.add if instance.spec.remote else self._remote.discard)(instance.device)
         self._instances[instance.name] = instance
 
     async def close(self, instance: Instance, why: Ended) -> None:
@@ -135,7 +137,11 @@ class SensorBackend(Collector):
         return [
             number
             for number, config in enumerate(self._configs)
-            if any(fnmatchcase(device, pattern) for pattern in config.devices)
+            if (
+                any(fnmatchcase(device, item) for item in config.devices)
+                if config.devices
+                else device not in self._remote
+            )
             and (not config.capability or config.capability in has)
         ][:MAX_SENSORS]
 

@@ -28,6 +28,8 @@ VEHICLE_KINDS: Final = ("imu", "barometer", "gps", "battery")
 class SensorConfig:
     """One sensor, for the devices (namespace/name, shell patterns) that have the capability, if one is named.
 
+    Without `devices` it is for those whose applications run here, not for ones that have sensors of their own.
+
     `provider` decides which of the others count:
     file: `paths`, text files whose first number is a value; thermal: `chip` is the zone's type; hwmon and iio: `chip`
     is the chip's name, `channels` its values; camera: `paths` is one file or FIFO in YUV4MPEG2, `grey` leaves the
@@ -38,7 +40,7 @@ class SensorConfig:
     name: str
     kind: Literal["imu", "barometer", "gps", "battery", "temperature", "camera", "humidity", "generic"]
     provider: Literal["file", "thermal", "hwmon", "iio", "camera", "vehicle"]
-    devices: tuple[str, ...] = ("*",)
+    devices: tuple[str, ...] = ()
     capability: str = ""
     interval_ms: int = 1000
     paths: tuple[Path, ...] = ()
