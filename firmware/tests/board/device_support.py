@@ -61,7 +61,7 @@ class Device:
             device_id=DEVICE.encode(), gateway_id=GATEWAY.encode(), privates=(GATEWAY_PRIVATE,), devices=(self.key,)
         )
         endpoint = Endpoint("unix", str(self._line))
-        self.mcu = McuSession(endpoint, lambda: [ends], heartbeat_s=1.0, on_link=self.links.append)
+        self.mcu = McuSession(endpoint, lambda: (ends,), heartbeat_s=1.0, on_link=self.links.append)
         self.process: asyncio.subprocess.Process | None = None
         self._session: asyncio.Future[None] | None = None
 
