@@ -97,10 +97,10 @@ class Device:
             self.process = None
         await self.until(lambda: not self.mcu.up)
 
-    async def pull_line(self) -> None:
-        """Pull the serial line out for longer than the three heartbeats after which a device gives the session up."""
+    async def pull_line(self, seconds: float) -> None:
+        """Pull the serial line out; a device gives the session up after three heartbeats."""
         await self.connect(False)
-        await asyncio.sleep(LINE_OUT_S)
+        await asyncio.sleep(seconds)
         await self.connect(True)
 
     async def qmp(self, command: str) -> None:
