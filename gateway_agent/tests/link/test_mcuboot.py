@@ -13,6 +13,8 @@ from wasmbed.runtime import RequestRefused
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.peers
+
 IMAGE = b"\0image" + bytes(range(256)) * 8
 HASH = hashlib.sha256(IMAGE).digest()
 
