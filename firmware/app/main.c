@@ -1,10 +1,12 @@
 /* The firmware's main program: the link, the instances, and sleep when there is nothing to do. */
+#include <stddef.h>
 #include <string.h>
 
 #include "app.h"
 #include "flash.h"
 #include "hal.h"
 #include "provision.h"
+#include "sensor_port.h"
 #include "store.h"
 
 #define PLACE_LINK 1u
@@ -64,7 +66,7 @@ static const struct wb_link_host link_host = {NULL, identity, store_identity, se
 
 /* ---- the loop -------------------------------------------------------------------------------------------------------------------- */
 
-/* Moves bytes between the serial port and the link; true when some moved. */
+/* Moves bytes between the serial ports and what they are for; true when some of the link moved. */
 static bool pump(void) {
     static uint8_t input[CHUNK];
     static uint8_t have, taken;
@@ -78,6 +80,10 @@ static bool pump(void) {
         const size_t count = wb_link_input(&app_link, input + taken, have - (size_t)taken, app_now_ms());
         taken = (uint8_t)(taken + count);
         moved = count != 0;
+    }
+    struct sensor_frame sample;
+    if (sensor_port_take(&sample)) {
+        (void)sensors_put(NULL, sample.kind, 0, sample.values, sample.length);
     }
     const uint32_t room = hal_uart_room();
     const size_t length = wb_link_output(&app_link, output, room < sizeof output ? room : sizeof output, app_now_ms());

@@ -2,8 +2,12 @@
 # start of the board's flash). Programs are listed in BOARD_PROGRAMS, with PROGRAM_<name> naming their sources and
 # PROGRAM_FLAGS_<name> their flags. `.part.elf` is the same for the chip itself: built, not tried.
 BOARDS := stm32 hifive1
-BOARD_PROGRAMS := exerciser app
+BOARD_IMAGES := exerciser app
+BOARD_PROGRAMS := $(BOARD_IMAGES) app-faults
 PROGRAM_app := $(wildcard app/*.c link/src/*.c)
+PROGRAM_app-faults = $(PROGRAM_app)
+PROGRAM_FLAGS_app-faults = $(PROGRAM_FLAGS_app) -DFLASH_FAULTS
+PROGRAM_LIBS_app-faults = $(PROGRAM_LIBS_app)
 PROGRAM_FLAGS_app := -Iapp -Iwasm/include $(LINK_INCLUDES)
 PROGRAM_LIBS_app := libwbi.a libbearssl.a
 PROGRAM_exerciser := tests/board/exerciser.c
@@ -50,10 +54,11 @@ $(foreach board,$(BOARDS),$(eval $(call board_common,$(board))))
 $(foreach board,$(BOARDS),$(foreach program,$(BOARD_PROGRAMS),$(eval $(call board_program,$(board),$(program)))))
 
 .PHONY: boards
-boards: $(foreach board,$(BOARDS),$(BOARD_PROGRAMS:%=$(BUILD)/$(board)/%.flash))
+# Images of test builds are made by the tests.
+boards: $(foreach board,$(BOARDS),$(BOARD_IMAGES:%=$(BUILD)/$(board)/%.flash))
 .SECONDARY:
 
 # RAM and flash of every image, as rows of the table in boards/README.md.
 .PHONY: boards-sizes
 boards-sizes: boards
-	@$(PYTHON) tools/sizes.py $(foreach board,$(BOARDS),$(BOARD_PROGRAMS:%=$(BUILD)/$(board)/%.elf))
+	@$(PYTHON) tools/sizes.py $(foreach board,$(BOARDS),$(BOARD_IMAGES:%=$(BUILD)/$(board)/%.elf))

@@ -2,7 +2,7 @@
  *
  * The machine ignores stores to its flash; a semihosting read whose buffer lies there does rewrite it. The one name that is
  * opened is the host's first semihosting argument, at boot. */
-#include <stddef.h>
+#include <string.h>
 
 #include "flash.h"
 #include "flash_map.h"
@@ -25,6 +25,17 @@ bool flash_part_open(void) {
     while (length < sizeof name - 1 && name[length] != '\0' && name[length] != ' ') {
         length++;
     }
+#ifdef FLASH_FAULTS
+    /* Test builds: "cut=N" and b, h or a after the name. */
+    const char *cut = strstr(name + length, "cut=");
+    if (cut != NULL) {
+        uint32_t number = 0;
+        for (cut += 4; *cut >= '0' && *cut <= '9'; cut++) {
+            number = number * 10 + (uint32_t)(*cut - '0');
+        }
+        flash_cut_at(number, (enum flash_cut)*cut);
+    }
+#endif
     name[length] = '\0';
     const uintptr_t block[3] = {(uintptr_t)name, OPEN_MODE, length};
     file = semihost(SEMIHOST_OPEN, block);

@@ -76,3 +76,16 @@ $(BUILD)/unit/liblinkshim.so: tests/link/shim.c tests/link/device.c $(LINK_SOURC
 .PHONY: bench-link
 bench-link:
 	@$(PYTHON) bench/link.py --output $(ROOT)/build/bench/firmware.json
+
+# ---- fuzzing: what comes over the wire, and what an authentic gateway may send ---------------------------------------
+.PHONY: fuzz-link_wire fuzz-link_smp
+fuzz: fuzz-link_wire fuzz-link_smp
+$(BUILD)/fuzz/link_wire $(BUILD)/fuzz/link_smp: $(BUILD)/fuzz/%: tests/fuzz/%.c tests/link/device.c $(LINK_SOURCES) $(LINK_TEST_HEADERS) | $(BEARSSL)/ready
+	@mkdir -p $(@D)
+	@clang $(BEARSSL_FLAGS) -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Ilink/include \
+	  $< tests/link/device.c $(LINK_SOURCES) $(BEARSSL_SOURCES) -o $@
+fuzz-link_wire fuzz-link_smp: fuzz-%: $(BUILD)/fuzz/%
+	@mkdir -p $(BUILD)/fuzz/corpus-$* $(BUILD)/fuzz/findings
+	@$< -max_total_time=$(SECONDS) -max_len=2048 -print_final_stats=1 -verbosity=0 -artifact_prefix=$(BUILD)/fuzz/findings/ \
+	  $(BUILD)/fuzz/corpus-$* $(wildcard tests/fuzz/corpus/$*) \
+	  || { echo "fuzz target $*: see $(BUILD)/fuzz/findings"; exit 1; }

@@ -110,8 +110,9 @@ def certificate_state(module: AnsibleModule, path: str) -> dict:
 
 
 def certificate_paths(patterns: list) -> list:
-    """Return the files that the patterns match; a pattern that matches none stands for itself, to be reported."""
-    return sorted({path for pattern in patterns for path in glob.glob(pattern) or [pattern]})
+    """Return the files that the patterns match; one without wildcards stands for itself, missing or not."""
+    found = (glob.glob(pattern) or ([] if glob.has_magic(pattern) else [pattern]) for pattern in patterns)
+    return sorted({path for paths in found for path in paths})
 
 
 def os_name() -> str:

@@ -19,6 +19,7 @@ void watchdog_start(void);
 void watchdog_feed(void);
 void uart_init(void);
 void uart_interrupt(void);
+void sensors_interrupt(void);
 /* True while received bytes wait. */
 int uart_waiting(void);
 void timer_init(void);

@@ -64,6 +64,8 @@ void trap_taken(uint32_t cause, uint32_t pc, uint32_t ra, uint32_t sp, uint32_t 
         while ((source = PLIC_CLAIM) != 0) {
             if (source == UART0_IRQ) {
                 uart_interrupt();
+            } else if (source == UART1_IRQ) {
+                sensors_interrupt();
             }
             PLIC_CLAIM = source;
         }

@@ -1,9 +1,10 @@
-/* UART0: bytes come and go by interrupt through rings. */
+/* UART0, the link: bytes come and go by interrupt through rings. UART1 takes samples of simulated sensors. */
 #include "board.h"
 #include "fe310_plic.h"
 #include "fe310_uart.h"
 #include "hal.h"
 #include "ring.h"
+#include "sensor_port.h"
 
 static uint8_t rx_bytes[256], tx_bytes[128];
 static struct ring rx = RING(rx_bytes), tx = RING(tx_bytes);
@@ -14,11 +15,22 @@ void uart_init(void) {
     UART0->ie = UART_IE_RXWM;
     UART0->txctrl = UART_TXCTRL_TXEN | UART_TXCTRL_TXCNT(1u);
     UART0->rxctrl = UART_RXCTRL_RXEN; /* interrupt from the first byte on */
+    UART1->div = CORE_HZ / BAUD - 1;
+    UART1->ie = UART_IE_RXWM;
+    UART1->rxctrl = UART_RXCTRL_RXEN;
     PLIC_PRIORITY[UART0_IRQ] = 1;
-    PLIC_ENABLE[0] = 1u << UART0_IRQ;
+    PLIC_PRIORITY[UART1_IRQ] = 1;
+    PLIC_ENABLE[0] = 1u << UART0_IRQ | 1u << UART1_IRQ;
     PLIC_ENABLE[1] = 0;
     PLIC_THRESHOLD = 0;
     __asm__ volatile("csrs mie, %0" ::"r"(1u << 11));
+}
+
+void sensors_interrupt(void) {
+    uint32_t data;
+    while (((data = UART1->rxdata) & UART_RXDATA_EMPTY) == 0) {
+        sensor_port_byte((uint8_t)data);
+    }
 }
 
 static void send_some(void) {
@@ -41,7 +53,7 @@ void uart_interrupt(void) {
     send_some();
 }
 
-int uart_waiting(void) { return ring_used(&rx) != 0; }
+int uart_waiting(void) { return ring_used(&rx) != 0 || sensor_port_waiting(); }
 
 uint32_t hal_uart_read(uint8_t *data, uint32_t capacity) {
     uint32_t count = 0;

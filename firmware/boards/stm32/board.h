@@ -5,6 +5,7 @@
 
 #define CORE_HZ 168000000u
 #define APB2_HZ 84000000u
+#define APB1_HZ 42000000u
 #define BAUD 115200u
 /* Turns of any wait for the hardware: about 100 ms at 168 MHz. */
 #define WAIT_TURNS 4000000u
@@ -14,6 +15,7 @@ void watchdog_start(void);
 void watchdog_feed(void);
 void uart_init(void);
 void uart_interrupt(void);
+void sensors_interrupt(void);
 /* True while received bytes wait. */
 int uart_waiting(void);
 void timer_init(void);

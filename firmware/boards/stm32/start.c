@@ -65,5 +65,6 @@ __attribute__((section(".vectors"), used)) static const void *const vectors[EXCE
     [15] = timer_tick,
     [16 ... EXCEPTIONS + USART1_IRQ - 1] = fault_entry,
     [EXCEPTIONS + USART1_IRQ] = uart_interrupt,
-    [EXCEPTIONS + USART1_IRQ + 1 ... EXCEPTIONS + INTERRUPTS - 1] = fault_entry,
+    [EXCEPTIONS + USART2_IRQ] = sensors_interrupt,
+    [EXCEPTIONS + USART2_IRQ + 1 ... EXCEPTIONS + INTERRUPTS - 1] = fault_entry,
 };

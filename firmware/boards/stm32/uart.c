@@ -1,8 +1,9 @@
-/* USART1: bytes come and go by interrupt through rings. */
+/* USART1, the link: bytes come and go by interrupt through rings. USART2 takes samples of simulated sensors. */
 #include "board.h"
 #include "cortex_m4.h"
 #include "hal.h"
 #include "ring.h"
+#include "sensor_port.h"
 #include "stm32_usart.h"
 
 static uint8_t rx_bytes[1024], tx_bytes[512];
@@ -12,7 +13,16 @@ static struct hal_uart_statistics statistics;
 void uart_init(void) {
     USART1->BRR = (APB2_HZ + BAUD / 2) / BAUD;
     USART1->CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE | USART_CR1_RXNEIE;
+    USART2->BRR = (APB1_HZ + BAUD / 2) / BAUD;
+    USART2->CR1 = USART_CR1_UE | USART_CR1_RE | USART_CR1_RXNEIE;
     NVIC_ISER[USART1_IRQ / 32] = 1u << (USART1_IRQ % 32);
+    NVIC_ISER[USART2_IRQ / 32] = 1u << (USART2_IRQ % 32);
+}
+
+void sensors_interrupt(void) {
+    while ((USART2->SR & (USART_SR_RXNE | USART_SR_ORE)) != 0) {
+        sensor_port_byte((uint8_t)USART2->DR);
+    }
 }
 
 static void send_some(void) {
@@ -46,7 +56,7 @@ void uart_interrupt(void) {
     send_some();
 }
 
-int uart_waiting(void) { return ring_used(&rx) != 0; }
+int uart_waiting(void) { return ring_used(&rx) != 0 || sensor_port_waiting(); }
 
 uint32_t hal_uart_read(uint8_t *data, uint32_t capacity) {
     uint32_t count = 0;

@@ -61,7 +61,7 @@ class Device:
             device_id=DEVICE.encode(), gateway_id=GATEWAY.encode(), privates=(GATEWAY_PRIVATE,), devices=(self.key,)
         )
         endpoint = Endpoint("unix", str(self._line))
-        self.mcu = McuSession(endpoint, lambda: [ends], heartbeat_s=1.0, on_link=self.links.append)
+        self.mcu = McuSession(endpoint, lambda: (ends,), heartbeat_s=1.0, on_link=self.links.append)
         self.process: asyncio.subprocess.Process | None = None
         self._session: asyncio.Future[None] | None = None
 
@@ -97,10 +97,10 @@ class Device:
             self.process = None
         await self.until(lambda: not self.mcu.up)
 
-    async def pull_line(self) -> None:
-        """Pull the serial line out for longer than the three heartbeats after which a device gives the session up."""
+    async def pull_line(self, seconds: float) -> None:
+        """Pull the serial line out; a device gives the session up after three heartbeats."""
         await self.connect(False)
-        await asyncio.sleep(LINE_OUT_S)
+        await asyncio.sleep(seconds)
         await self.connect(True)
 
     async def qmp(self, command: str) -> None:

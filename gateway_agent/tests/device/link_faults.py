@@ -39,6 +39,11 @@ def counting() -> bytes:
     return wat(_COUNTING)
 
 
+def failing_soon() -> bytes:
+    """A module that traps a moment after its start."""
+    return wat(_COUNTING.replace("(call $say) (i32.const 0)))", "(unreachable)))"))
+
+
 def padded(size: int) -> bytes:
     """The counting module with a custom section that makes it `size` bytes larger."""
     name = b"padding"

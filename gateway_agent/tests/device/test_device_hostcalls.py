@@ -121,7 +121,8 @@ def test_sensors_and_sealed_messages_work_without_the_link_and_arrive_once(
         # The power goes, and with it nothing that an application was told is kept.
         device.kill()
         device.start()
-        eventually(lambda: device.readyz()[0] != 0 and device.metric("wasmbed_device_instances") == 1, "its new start")
+        running = 'wasmbed_device_instances{state="Running"}'
+        eventually(lambda: device.readyz()[0] != 0 and device.metric(running) == 1, "its new start")
         before, results = len(cloud.messages), said("RESULT 0")
         proxy.open()
         site.wait_link("asks", "Connected")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from device_site import lines_of
 from gateway_site import eventually, good, wat
-from link_faults import counting, padded
+from link_faults import counting, failing_soon, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,3 +198,28 @@ def test_a_large_module_goes_on_where_the_link_was_cut(
     proxy.open()
     link_site.wait_state("resume", "Running")
     assert proxy.forwarded - sent < (6 << 20) - before + (1 << 20)
+
+
+def test_an_update_that_fails_in_its_first_minute_is_taken_back_on_the_device_and_its_disk(
+    link_site: LinkSite, new_device: Callable[..., LinuxDevice], proxy: ThreadedProxy
+) -> None:
+    device = new_device("back", port=proxy.port)
+    device.start()
+    device.wait_ready()
+    first = link_site.push("back", good("version"))
+    link_site.place_on("back", first, "back")
+    link_site.wait_state("back", "Running", digest=first)
+    second = link_site.push("back", failing_soon())
+    link_site.place_on("back", second, "back")
+    state = link_site.wait_state("back", "Failed", digest=second)
+    assert state["message"].endswith("runs again")
+    assert link_site.wait_line("back", "version")
+    proxy.cut()
+    link_site.wait_link("back", "Disconnected")
+    device.kill()
+    device.start()
+    running = 'wasmbed_device_instances{state="Running"}'
+    eventually(lambda: device.readyz()[0] != 0 and device.metric(running) == 1, "the old version after a power cut")
+    proxy.open()
+    link_site.wait_link("back", "Connected")
+    assert link_site.wait_line("back", "version")

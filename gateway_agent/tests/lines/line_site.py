@@ -79,6 +79,12 @@ class Board:
     def address(self) -> str:
         return f"unix:{self.socket}"
 
+    @property
+    def pid(self) -> int:
+        """Of the machine that is on."""
+        assert self._process is not None
+        return self._process.pid
+
     def on(self) -> None:
         self.socket.unlink(missing_ok=True)
         self._process = subprocess.Popen(

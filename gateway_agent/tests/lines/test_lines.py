@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,3 +65,17 @@ def test_a_board_with_another_key_gets_nothing_until_the_slice_has_it(line_site:
     line_site.slice({"dev-1": device.public_key}, revoked=True)
     line_site.wait_link("dev-1", "Disconnected")
     assert line_site.refusals("Revoked") == 1
+
+
+def test_a_copy_of_a_device_at_another_line_is_refused(line_site: LineSite) -> None:
+    device = line_site.board("stm32", "dev-1")
+    copy = line_site.board("stm32", "dev-2")
+    copy.off()
+    shutil.copyfile(device.flash, copy.flash)
+    line_site.begin(known=False)
+    line_site.slice({"dev-1": device.public_key})
+    line_site.wait_link("dev-1", "Connected")
+    copy.on()
+    eventually(lambda: line_site.refusals("Duplicate"), "a refusal", 60)
+    line_site.place_on("small", line_site.push("small", small()), device)
+    line_site.wait_state("small", "Running")

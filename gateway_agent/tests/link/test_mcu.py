@@ -28,6 +28,8 @@ from wasmbed.runtime import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.peers
+
 MODULE = b"\0asm" + bytes(range(256)) * 16
 DIGEST = f"sha256:{hashlib.sha256(MODULE).hexdigest()}"
 

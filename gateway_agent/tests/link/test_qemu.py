@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.peers
+
 MACHINES = {
     "stm32": ["qemu-system-arm", "-M", "netduinoplus2"],
     "hifive1": ["qemu-system-riscv32", "-M", "sifive_e"],

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from film import y4m
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -22,7 +23,6 @@ from wasmbed.sensors import Reading, SensorBackend, SensorConfig, sample
 from wasmbed.sensors import feed as feeds
 from wasmbed.sensors.providers import number, provider_of
 from wasmbed.sensors.sample import SensorError
-from wasmbed.sensors.y4m import Y4m
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -108,13 +108,6 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
-
-
-def y4m(frames: int, width: int = 4, height: int = 2, colours: str = "420jpeg") -> bytes:
-    luma = width * height
-    chroma = 0 if colours == "mono" else 2 * ((width + 1) // 2) * ((height + 1) // 2)
-    header = f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C{colours}\n".encode()
-    return header + b"".join(b"FRAME\n" + bytes([number]) * luma + bytes(chroma) for number in range(frames))
 
 
 def read(config: SensorConfig) -> tuple[float, ...]:
@@ -338,38 +331,6 @@ async def test_live_camera_of_a_megabyte_gives_its_newest_frame(tmp_path: Path, 
     data = host.runtime.events[0].data
     _, _, _, width, height, form, size = SAMPLE.unpack_from(data)
     assert (width, height, form, size) == (1024, 1000, SampleFormat.GREY8, 1_024_000)
-
-
-@pytest.mark.parametrize(
-    ("data", "says"),
-    [
-        (b"", "nothing is written"),
-        (b"RIFF....AVI LIST\n", "not YUV4MPEG2"),
-        (b"YUV4MPEG2 Wx H2\n", "cannot be read"),
-        (b"YUV4MPEG2 W4 H2 C444\n", "420 or mono is read"),
-        (b"YUV4MPEG2 W65535 H65535 C420\n", "between 1 pixel and 8 MiB"),
-        (b"YUV4MPEG2 W0 H2\n", "between 1 pixel and 8 MiB"),
-        (b"YUV4MPEG2 " + b"X" * 5000, "more than 1024 bytes"),
-        (b"YUV4MPEG2 W4 H2\n", "has no frame"),
-        (b"YUV4MPEG2 W4 H2\nFRAME\nxxx", "middle of a frame"),
-        (b"YUV4MPEG2 W4 H2\nXRAME\nxxxxxxxxxxxxxxx", "instead of FRAME"),
-    ],
-)
-def test_what_is_no_film_is_refused_in_words(tmp_path: Path, data: bytes, says: str) -> None:
-    path = tmp_path / "film"
-    path.write_bytes(data)
-    with pytest.raises(SensorError, match=says):
-        Y4m(path, lambda: False).next()
-
-
-@given(data=st.binary(max_size=300), at=st.integers(0, 200))
-def test_damaged_films_raise_nothing_else(tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int) -> None:
-    path = tmp_path_factory.getbasetemp() / "film"
-    good = y4m(3)
-    path.write_bytes(good[:at] + data + good[at:])
-    with contextlib.suppress(SensorError), contextlib.closing(Y4m(path, lambda: False)) as stream:
-        for _ in range(5):
-            assert len(stream.next() or b"") == stream.frame_bytes
 
 
 async def test_autopilots_sensors_are_those_of_the_device(tmp_path: Path) -> None:

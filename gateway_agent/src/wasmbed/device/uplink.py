@@ -48,9 +48,12 @@ MAX_OPERATIONS: Final = 64
 # A gateway that reads so slowly gets no more requests, and in the end no more of anything.
 MAX_REQUESTS_BACKLOG: Final = 1 << 20
 MAX_BACKLOG: Final = 8 << 20
+# Well below what a frame may hold.
+MAX_REQUEST_BYTES: Final = 2 << 20
 MAX_OUTSTANDING: Final = 4096
 _RESULT: Final = 6
 _UNAVAILABLE: Final = (-19).to_bytes(4, "little", signed=True)
+_TOO_BIG: Final = (-90).to_bytes(4, "little", signed=True)
 
 
 async def connect(config: DeviceConfig) -> Channel:
@@ -142,6 +145,9 @@ class Uplink:
     def on_request(self, request: HostRequest) -> None:
         """Hand a request of an application to the gateway, or answer it at once when that cannot be."""
         channel = self._channel
+        if len(request.data or b"") > MAX_REQUEST_BYTES:
+            self._answer([(request.instance, request.token)], _TOO_BIG)
+            return
         if channel is None or channel.backlog_bytes > MAX_REQUESTS_BACKLOG or len(self._outstanding) >= MAX_OUTSTANDING:
             self._metrics.requests.labels("unavailable").inc()
             self._answer([(request.instance, request.token)])
@@ -151,10 +157,8 @@ class Uplink:
         self._metrics.requests.labels("sent").inc()
         self._post(request.to_wire())
 
-    def _answer(self, requests: list[tuple[str, int]]) -> None:
-        self._keeper.deliver(
-            [Delivery(instance, _RESULT, token, _UNAVAILABLE) for instance, token in requests if token]
-        )
+    def _answer(self, requests: list[tuple[str, int]], status: bytes = _UNAVAILABLE) -> None:
+        self._keeper.deliver([Delivery(instance, _RESULT, token, status) for instance, token in requests if token])
 
     def _post(self, message: Mapping[str, Any]) -> None:
         channel = self._channel

@@ -198,17 +198,18 @@ class Exchange:
         command: int,
         body: dict[Any, Any],
         *,
+        group: int = smp.GROUP_WASMBED,
         priority: Priority = Priority.COMMAND,
         answer_s: float = ANSWER_S,
         attempts: int = ATTEMPTS,
     ) -> dict[Any, Any]:
-        """Ask a request of the Wasmbed group and return its answer.
+        """Ask a request and return its answer.
 
         Raises RuntimeGone without a session or answer, ResultError for a refusal; with one attempt UnansweredError
         instead of RuntimeGone.
         """
         seq = next(self._seq) % 256
-        message = smp.encode(op, smp.GROUP_WASMBED, seq, command, body)
+        message = smp.encode(op, group, seq, command, body)
         answer = await self.ask_bytes(message, priority=priority, answer_s=answer_s, attempts=attempts)
         try:
             found = smp.decode(answer).body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ _GRANTS: Final = ("wasmbed:sys", "wasmbed:px4", "wasmbed:ros2", "wasmbed:sensor"
 _RIGHTS: Final = ("px4-command", "px4-offboard", "px4-parameters", "px4-mission", "px4-dangerous")
 _STATES: Final = ("Starting", "Running", "Failed")
 _REASONS: Final = ("", "InvalidModule", "DeviceError")
+_REAL: Final = struct.Struct("<d")
 RESET_REASONS: Final = ("power", "pin", "software", "watchdog", "crash")
 COUNTERS: Final = (
     "frames_in", "frames_out", "bad_frames", "replays", "forged", "handshakes", "refused", "rekeys", "requests",
@@ -205,20 +207,28 @@ def log_event(body: dict[Any, Any], instance: str, application: str, device: str
 
 
 def host_request(body: dict[Any, Any], instance: str, application: str, device: str) -> HostRequest:
-    """A note REQUEST; raises SmpError."""
+    """A note REQUEST; raises SmpError.
+
+    The firmware's CBOR has no floating point: the value of px4's param_set comes as eight bytes of data.
+    """
     args = body.get(5, [])
     if not isinstance(args, list) or len(args) > 8 or not all(type(value) in (str, int, float) for value in args):
         raise smp.SmpError("field 5 is not a list of at most 8 texts and numbers")
     module = smp.text(body, 2, limit=16)
     if module not in ("px4", "ros2", "sensor", "secure"):
         raise smp.SmpError(f"unknown module {module!r}")
+    op, data = smp.text(body, 3, limit=32), None if body.get(6) is None else smp.octets(body, 6)
+    if (module, op) == ("px4", "param_set"):
+        if data is None or len(data) != _REAL.size:
+            raise smp.SmpError("the value of param_set is not eight bytes of data")
+        args, data = [*args, *_REAL.unpack(data)], None
     return HostRequest(
         instance=instance,
         application=application,
         device=device,
         module=module,
-        op=smp.text(body, 3, limit=32),
+        op=op,
         token=smp.number(body, 4, most=(1 << 31) - 1),
         args=tuple(args),
-        data=None if body.get(6) is None else smp.octets(body, 6),
+        data=data,
     )

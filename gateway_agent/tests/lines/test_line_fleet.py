@@ -1,0 +1,93 @@
+"""Many emulated boards at one gateway: none is lost, and what each costs.
+
+WASMBED_FLEET_BOARDS and WASMBED_FLEET_SECONDS make it longer; `make soak` runs 100 boards for 600 s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from gateway_site import eventually
+from line_site import CLASSES, small
+
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from line_site import LineSite
+
+BOARDS = int(os.environ.get("WASMBED_FLEET_BOARDS", "6"))
+SECONDS = float(os.environ.get("WASMBED_FLEET_SECONDS", "20"))
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+REPORT = ROOT / "build/bench/fleet.json"
+
+pytestmark = pytest.mark.timeout(SECONDS + 60 * BOARDS)
+
+
+def usage(pids: list[int]) -> tuple[float, float]:
+    """Resident MiB and CPU seconds of processes, summed."""
+    resident = cpu = 0.0
+    for pid in pids:
+        resident += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        cpu += (int(fields[11]) + int(fields[12])) * TICK_S
+    return resident, cpu
+
+
+def test_no_board_of_a_fleet_is_lost(line_site: LineSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The interval that devices have on a site; three missed ones are a lost device.
+    monkeypatch.setattr("line_site.HEARTBEAT_S", 30.0 if SECONDS > 100 else 2.0)
+    boards = [line_site.board(("stm32", "hifive1")[i % 2], f"dev-{i}") for i in range(BOARDS)]
+    line_site.begin()
+    began = time.monotonic()
+
+    def links() -> list[str]:
+        return [str(line_site.link(board.name).get("state")) for board in boards]
+
+    eventually(lambda: links() == ["Connected"] * BOARDS, "all Connected", 30 + 10 * BOARDS)
+    connected_s = time.monotonic() - began
+    digest = line_site.push("small", small())
+    devices = [
+        {"name": b.name, "namespace": "default", "uid": f"uid-{b.name}", "class": CLASSES[b.board], "capabilities": []}
+        for b in boards
+    ]
+    limits = {"memoryBytes": 65536, "stackBytes": 8192, "cpuMillisPerCall": 100}
+    line_site.place("small", digest, devices=devices, limits=limits)
+
+    def states() -> list[str]:
+        found = line_site.placement("small").get("status", {}).get("devices", [])
+        return [device["state"] for device in found]
+
+    eventually(lambda: states() == ["Running"] * BOARDS, "all Running", 60 + 20 * BOARDS)
+    running_s = time.monotonic() - began - connected_s
+    assert line_site.agent is not None
+    machines, agent = [board.pid for board in boards], [line_site.agent.pid]
+    (_, machines_cpu), (agent_before_mib, agent_cpu) = usage(machines), usage(agent)
+    watched = time.monotonic()
+    while time.monotonic() < watched + SECONDS:
+        # Not a synchronisation: this is for how long the fleet is watched.
+        time.sleep(min(5.0, SECONDS / 4))
+        assert links() == ["Connected"] * BOARDS
+        assert states() == ["Running"] * BOARDS
+    span = time.monotonic() - watched
+    (machines_mib, machines_after), (agent_mib, agent_after) = usage(machines), usage(agent)
+    assert line_site.metric("wasmbed_agent_link_refusals_total") == 0
+    figures = {
+        "boards": BOARDS,
+        "seconds": round(span, 1),
+        "all_connected_s": round(connected_s, 1),
+        "all_running_s": round(running_s, 1),
+        "qemu_rss_mib_per_device": round(machines_mib / BOARDS, 1),
+        "qemu_cpu_percent_per_device": round(100 * (machines_after - machines_cpu) / span / BOARDS, 2),
+        "agent_rss_mib": round(agent_mib, 1),
+        "agent_rss_growth_mib": round(agent_mib - agent_before_mib, 1),
+        "agent_cpu_percent_per_device": round(100 * (agent_after - agent_cpu) / span / BOARDS, 3),
+    }
+    print(json.dumps(figures))
+    if "WASMBED_FLEET_BOARDS" in os.environ:
+        REPORT.parent.mkdir(parents=True, exist_ok=True)
+        REPORT.write_text(json.dumps(figures, indent=2) + "\n")
