@@ -69,8 +69,12 @@ def test_the_patrol_flies_its_waypoints_and_comes_home(flight: Flight, patrol: b
         assert "returning: patrol done" in said
     else:
         assert "returning: mission done" in said
-    vehicle = flight.told()["vehicle"]
-    assert (vehicle["armed"], vehicle["inAir"]) == (False, False)
+
+    def on_ground() -> bool:
+        vehicle = flight.told()["vehicle"]
+        return not vehicle["armed"] and not vehicle["inAir"]
+
+    eventually(on_ground, "the vehicle is told to be on the ground")
     assert flight.site.metric("wasmbed_flight_owned") == 0
 
 
