@@ -114,6 +114,10 @@ options:
             description: The engine.
             type: str
             choices: [wasmtime]
+          isolation:
+            description: V(dedicated) gives the application a process of its own on each gateway and Linux device.
+            type: str
+            choices: [shared, dedicated]
           config:
             description: Limits of the engine, which can lower those of the device's class.
             type: dict
@@ -141,6 +145,176 @@ options:
               domainId:
                 description: DDS domain.
                 type: int
+              topics:
+                description: Topics the application reads and writes.
+                type: list
+                elements: dict
+                suboptions:
+                  topic:
+                    description: >-
+                      Name of the topic. In it {device} stands for the device's name, with _ for what ROS names do not
+                      allow.
+                    type: str
+                    required: true
+                  type:
+                    description: Interface type, package/Name or package/msg/Name.
+                    type: str
+                    required: true
+                  direction:
+                    description: Whether the application reads or writes.
+                    type: str
+                    required: true
+                    choices: [subscribe, publish]
+                  name:
+                    description: >-
+                      What the application calls it in wasmbed:ros2 open, at most 64 bytes. The topic as it is written
+                      here without it.
+                    type: str
+                  encoding:
+                    description: >-
+                      What the application reads and writes, cbor without it. cdr is the serialized form of ROS.
+                    type: str
+                    choices: [cbor, json, cdr]
+                  qos:
+                    description: Quality of service, a profile of ROS with changes to it.
+                    type: dict
+                    suboptions:
+                      profile:
+                        description: The profile, default without it.
+                        type: str
+                        choices: [default, sensor_data, services, parameters, parameter_events, rosout, latched]
+                      reliability:
+                        description: Whether lost messages are sent again.
+                        type: str
+                        choices: [reliable, best_effort]
+                      durability:
+                        description: Whether subscriptions that come late get what was published before.
+                        type: str
+                        choices: [transient_local, volatile]
+                      history:
+                        description: Whether all messages are kept or the last depth.
+                        type: str
+                        choices: [keep_last, keep_all]
+                      depth:
+                        description: Messages kept with keep_last.
+                        type: int
+                      deadline:
+                        description: Longest time between two messages, in seconds.
+                        type: float
+                      lifespan:
+                        description: Time after which a message is not delivered any more, in seconds.
+                        type: float
+                  fields:
+                    description: Only these fields of a message, for example header.stamp. All without it.
+                    type: list
+                    elements: str
+                  maxRateHz:
+                    description: >-
+                      Most messages a second. More are dropped when they come from ROS, and refused when the
+                      application sends them.
+                    type: float
+                  queue:
+                    description: Messages that may wait for the application, 64 without it.
+                    type: int
+                  queueBytes:
+                    description: Bytes that may wait for the application, 8388608 without it.
+                    type: int
+                  drop:
+                    description: Which message is dropped when the queue is full, oldest without it.
+                    type: str
+                    choices: [oldest, newest]
+              services:
+                description: Services it calls and serves.
+                type: list
+                elements: dict
+                suboptions:
+                  service:
+                    description: >-
+                      Name of the service. In it {device} stands for the device's name, with _ for what ROS names do
+                      not allow.
+                    type: str
+                    required: true
+                  type:
+                    description: Interface type, package/Name or package/srv/Name.
+                    type: str
+                    required: true
+                  direction:
+                    description: Whether the application calls the service or answers the calls.
+                    type: str
+                    required: true
+                    choices: [call, serve]
+                  name:
+                    description: >-
+                      What the application calls it in wasmbed:ros2 open, at most 64 bytes. The service as it is
+                      written here without it.
+                    type: str
+                  encoding:
+                    description: >-
+                      What the application reads and writes, cbor without it. cdr is the serialized form of ROS.
+                    type: str
+                    choices: [cbor, json, cdr]
+                  timeoutSeconds:
+                    description: Time for the other side to answer, 5 s without it.
+                    type: float
+                  maxRateHz:
+                    description: Most messages a second. Calls of the application above it are refused.
+                    type: float
+                  queue:
+                    description: Messages that may wait for the application, 64 without it.
+                    type: int
+                  queueBytes:
+                    description: Bytes that may wait for the application, 8388608 without it.
+                    type: int
+                  drop:
+                    description: Which message is dropped when the queue is full, oldest without it.
+                    type: str
+                    choices: [oldest, newest]
+              actions:
+                description: Actions it sends goals to and serves.
+                type: list
+                elements: dict
+                suboptions:
+                  action:
+                    description: >-
+                      Name of the action. In it {device} stands for the device's name, with _ for what ROS names do
+                      not allow.
+                    type: str
+                    required: true
+                  type:
+                    description: Interface type, package/Name or package/action/Name.
+                    type: str
+                    required: true
+                  direction:
+                    description: Whether the application sends goals or carries them out.
+                    type: str
+                    required: true
+                    choices: [call, serve]
+                  name:
+                    description: >-
+                      What the application calls it in wasmbed:ros2 open, at most 64 bytes. The action as it is
+                      written here without it.
+                    type: str
+                  encoding:
+                    description: >-
+                      What the application reads and writes, cbor without it. cdr is the serialized form of ROS.
+                    type: str
+                    choices: [cbor, json, cdr]
+                  timeoutSeconds:
+                    description: Time for the other side to answer, 600 s without it.
+                    type: float
+                  maxRateHz:
+                    description: Most messages a second. Calls of the application above it are refused.
+                    type: float
+                  queue:
+                    description: Messages that may wait for the application, 64 without it.
+                    type: int
+                  queueBytes:
+                    description: Bytes that may wait for the application, 8388608 without it.
+                    type: int
+                  drop:
+                    description: Which message is dropped when the queue is full, oldest without it.
+                    type: str
+                    choices: [oldest, newest]
           px4:
             description: The autopilot of the device.
             type: dict
@@ -277,6 +451,51 @@ from ansible_collections.wasmbed.edge.plugins.module_utils.kube_objects import (
 )
 
 
+def route_options() -> dict:
+    """Options of the routes of ROS 2."""
+
+    def choice(*words: str) -> dict:
+        return {"type": "str", "choices": list(words)}
+
+    text = {"type": "str"}
+    required = {"type": "str", "required": True}
+    number = {"type": "int"}
+    real = {"type": "float"}
+    common = {
+        "type": required,
+        "name": text,
+        "encoding": choice("cbor", "json", "cdr"),
+        "maxRateHz": real,
+        "queue": number,
+        "queueBytes": number,
+        "drop": choice("oldest", "newest"),
+    }
+    quality = {
+        "profile": choice("default", "sensor_data", "services", "parameters", "parameter_events", "rosout", "latched"),
+        "reliability": choice("reliable", "best_effort"),
+        "durability": choice("transient_local", "volatile"),
+        "history": choice("keep_last", "keep_all"),
+        "depth": number,
+        "deadline": real,
+        "lifespan": real,
+    }
+
+    def routes(directions: tuple[str, str], **options: dict) -> dict:
+        direction = {**choice(*directions), "required": True}
+        return {"type": "list", "elements": "dict", "options": {**common, "direction": direction, **options}}
+
+    return {
+        "topics": routes(
+            ("subscribe", "publish"),
+            topic=required,
+            qos={"type": "dict", "options": quality},
+            fields={"type": "list", "elements": "str"},
+        ),
+        "services": routes(("call", "serve"), service=required, timeoutSeconds=real),
+        "actions": routes(("call", "serve"), action=required, timeoutSeconds=real),
+    }
+
+
 def spec_options() -> dict:
     text = {"type": "str"}
     required = {"type": "str", "required": True}
@@ -304,10 +523,11 @@ def spec_options() -> dict:
         resources=group(limits=group(memory=text, cpu=text)),
         runtime=group(
             type={"type": "str", "choices": ["wasmtime"]},
+            isolation={"type": "str", "choices": ["shared", "dedicated"]},
             config=group(maxMemory=number, maxStack=number, maxCpuMillisPerCall=number),
         ),
         communication=group(
-            ros2=group(enabled=boolean, domainId=number),
+            ros2=group(enabled=boolean, domainId=number, **route_options()),
             px4=group(enabled=boolean, systemId=number, componentId=number, rights=strings),
         ),
         allowInFlight=boolean,
