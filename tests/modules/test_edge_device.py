@@ -53,7 +53,7 @@ def test_check_mode_predicts_the_run_and_a_second_run_changes_nothing(kube_play:
     assert again["counts"] == {**COUNTS, "unchanged": 2}
     assert again["diff"] == []
     assert [item["metadata"]["name"] for item in info["devices"]] == ["drone-1", "drone-2"]
-    assert info["devices"][0]["spec"] == devices[0]["spec"]
+    assert info["devices"][0]["spec"] == {"suspend": False, **devices[0]["spec"]}
     assert "managedFields" not in info["devices"][0]["metadata"]
 
 
@@ -81,7 +81,7 @@ def test_what_is_no_longer_given_goes_and_what_others_set_stays(
     assert check["diff"] == real["diff"]
     assert again["changed"] is False
     item = stored(cluster, namespace, "drone-1")
-    assert item["spec"] == bare["spec"]
+    assert item["spec"] == {"suspend": False, **bare["spec"]}
     assert item["metadata"]["labels"] == {"site": "north"}
 
 
