@@ -327,7 +327,7 @@ def test_sensor_of_a_file_reaches_an_application(new_host: Callable[..., Site], 
     assert site.wait_line("senses").text == "cool"
     value.write_text("44.0\n")
     site.wait_line("senses", "hot")
-    assert site.metric('wasmbed_sensor_samples_total{sensor="heat"}') > 2
+    assert site.metric('wasmbed_sensor_samples_total{sensor="heat"}') >= 2
 
 
 def test_agent_without_sections_has_every_module_unavailable_and_applications_run(
