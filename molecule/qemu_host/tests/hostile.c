@@ -22,26 +22,42 @@ static int opens(const char *name, unsigned mode) {
     return semihost(1, block) != -1;
 }
 
-static void say(char letter, int possible) {
-    usart1[1] = (unsigned)(possible ? letter - 32 : letter);
+static void pause(void) {
+    for (volatile int wait = 0; wait < 10000000; wait++) {
+    }
 }
 
 int main(void) {
+    static const struct {
+        char letter, name[47];
+        unsigned mode;
+    } tries[] = {
+        {'f', "flash.bin", 3},
+        {'p', "/etc/passwd", 0},
+        {'u', "../../../../etc/passwd", 0},
+        {'o', "/var/lib/wasmbed-qemu/stm32-1/flash.bin", 0},
+        {'n', "new", 5},
+        {'r', "/run/wasmbed-qemu/stm32-1/control.sock", 3},
+    };
+    char results[6];
     usart1[3] = (1u << 13) | (1u << 3) | (1u << 2);
-    for (volatile int wait = 0; wait < 20000000; wait++) {
+    for (int i = 0; i < 6; i++) {
+        results[i] = (char)(tries[i].letter - (opens(tries[i].name, tries[i].mode) ? 32 : 0));
     }
-    say('f', opens("flash.bin", 3));
-    say('p', opens("/etc/passwd", 0));
-    say('u', opens("../../../../etc/passwd", 0));
-    say('o', opens("/var/lib/wasmbed-qemu/stm32-1/flash.bin", 0));
-    say('n', opens("new", 5));
-    say('r', opens("/run/wasmbed-qemu/stm32-1/control.sock", 3));
-    usart1[1] = '.';
+    /* Said again and again: the line's service may not be at its end yet. */
+    for (int round = 0; round < 20; round++) {
+        pause();
+        for (int i = 0; i < 6; i++) {
+            usart1[1] = (unsigned)results[i];
+        }
+        usart1[1] = '.';
+    }
     const char command[] = "touch /tmp/out";
     const unsigned block[2] = {(unsigned)command, sizeof command - 1};
     semihost(0x12, block);
-    say('s', 1);
     for (;;) {
+        usart1[1] = '!';
+        pause();
     }
 }
 

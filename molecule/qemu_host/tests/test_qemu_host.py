@@ -138,12 +138,12 @@ def test_a_hostile_guest_does_not_get_out(site: Site, sim: str, hostile: str) ->
         line.settimeout(60)
         site.run(sim, f"systemctl start {unit(hostile)}")
         said = b""
-        while not said.endswith(b"."):
+        while said.count(b".") < 2:
             more = line.recv(64)
             assert more, f"the line was closed after {said!r}"
             said += more
     # Its own flash and nothing else: no file of the host, no other device, no new file, no socket.
-    assert said == b"Fpuonr."
+    assert said.split(b".")[1] == b"Fpuonr"
     # The command kills the machine instead of running.
     wait(
         "the machine was killed for its system call",
