@@ -461,7 +461,7 @@ WB_IMPORT("wasmbed:sensor", "subscribe") int32_t wb_sensor_subscribe(int32_t ind
  * WB_EINVALID when it is not authentic. A sealed message has at most WB_ENVELOPE_MAX bytes more. */
 WB_IMPORT("wasmbed:secure", "seal") int32_t wb_seal(const void *data, int32_t length, void *buffer, int32_t capacity);
 WB_IMPORT("wasmbed:secure", "unseal") int32_t wb_unseal(const void *data, int32_t length, void *buffer, int32_t capacity);
-/* Seals and hands to the uplink: a token, whose result is 0 once the gateway has spooled it durably. */
+/* Seals and hands to the uplink: a token, whose result is 0 once gateway or device has spooled it durably. */
 WB_IMPORT("wasmbed:secure", "send") int32_t wb_secure_send(const void *data, int32_t length);
 
 #endif
