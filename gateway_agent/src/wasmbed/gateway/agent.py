@@ -34,7 +34,6 @@ from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
 from wasmbed.gateway.placements import Placements
 from wasmbed.gateway.runtime_link import keep_runtime
-from wasmbed.gateway.runtime_metrics import RuntimeCounters
 from wasmbed.gateway.session import Services
 from wasmbed.gateway.sessions import SessionMetrics, Sessions
 from wasmbed.gateway.signatures import Signatures
@@ -72,7 +71,6 @@ class Agent:
         self._blobs = blobs
         self.health = Health()
         self.metrics = Metrics(CollectorRegistry())
-        self._counters = RuntimeCounters(self.metrics.registry)
         self._writer = StatusWriter(
             self._send, lambda kind, result: self.metrics.status_writes.labels(kind, result).inc()
         )
@@ -159,11 +157,9 @@ class Agent:
             tasks.create_task(
                 keep_runtime(
                     *(config.runtime_socket, self._fleet.own, self.hosts, self._logs, self.metrics),
-                    counters=self._counters,
                     on_state=self._on_runtime,
                 )
             )
-            tasks.create_task(self._counters.run())
             if self._sessions is not None:
                 tasks.create_task(self._sessions.run())
             if self._lines is not None:

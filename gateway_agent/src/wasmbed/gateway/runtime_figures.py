@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 ASK_S: Final = 5.0
 # As the runtime names them, with a word for what is counted behind each.
 _FAMILIES: Final = {
-    "calls": ("wasmbed_runtime_calls", "Host calls of applications by function", "function"),
-    "refused": ("wasmbed_runtime_refused_calls", "Host calls over the rate limit by function", "function"),
+    "calls": ("wasmbed_runtime_host_calls", "Host calls of applications by function", "function"),
+    "refused": ("wasmbed_runtime_host_calls_refused", "Host calls over the rate limit by function", "function"),
     "dropped": ("wasmbed_runtime_events_dropped", "Events that applications were too slow for by type", "type"),
 }
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from wasmbed.gateway.logs import LogForwarder
     from wasmbed.gateway.metrics import Metrics
     from wasmbed.gateway.reconcile import Reconciler
-    from wasmbed.gateway.runtime_metrics import RuntimeCounters
     from wasmbed.runtime import Hello
 
 _log = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ async def keep_runtime(
     hosts: HostCalls,
     logs: LogForwarder,
     metrics: Metrics,
-    counters: RuntimeCounters,
     on_state: Callable[[Hello | None, str], None],
 ) -> None:
     """Stay connected until cancelled; `on_state` gets the runtime's versions, or None and why it is away."""
@@ -48,7 +46,6 @@ async def keep_runtime(
                 connected_at = loop.time()
                 _log.info("runtime connected wasmtime=%s instances=%d", hello.wasmtime, len(instances))
                 metrics.runtime_connections.inc()
-                counters.client = client
                 hosted, instances = await hosts.attach(client, instances, reconciler.wanted)
                 following = loop.create_task(hosts.figures.follow(client))
                 try:
@@ -66,7 +63,6 @@ async def keep_runtime(
                     following.cancel()
                     hosted.lost()
         except (RuntimeGone, RequestRefused) as error:
-            counters.client = None
             if connected_at is not None or failures == 0:
                 _log.warning("runtime away error=%s", error)
             reconciler.detach(str(error))
