@@ -6,19 +6,18 @@ A database that is damaged is put aside: the gateway then tells anew what is wan
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import secrets
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from wasmbed.service import open_database
+
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-_log = logging.getLogger(__name__)
 
 SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
@@ -185,38 +184,12 @@ class Store:
 def _open(directory: Path) -> tuple[sqlite3.Connection, str]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
-    path = directory / "device.db"
+    connection = open_database(directory / "device.db", _SCHEMA, SCHEMA_VERSION)
     try:
-        return _connect(path)
-    except sqlite3.OperationalError:
-        # Of the machine, not of the file: that is good again when this has passed.
-        raise
-    except sqlite3.DatabaseError as error:
-        aside = path.with_suffix(".unusable")
-        _log.error("the state is put aside and learned anew path=%s aside=%s error=%s", path, aside, error)
-        path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _connect(path)
-
-
-def _connect(path: Path) -> tuple[sqlite3.Connection, str]:
-    path.touch(mode=0o600, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
-    with contextlib.ExitStack() as on_error:
-        on_error.callback(connection.close)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"schema version {version}, this service knows {SCHEMA_VERSION}")
-        if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("quick_check found damage")
         with connection:
             connection.execute("INSERT OR IGNORE INTO facts VALUES ('stream', ?)", (secrets.token_hex(8),))
         (stream,) = connection.execute("SELECT value FROM facts WHERE name = 'stream'").fetchone()
-        on_error.pop_all()
-        return connection, str(stream)
-    raise AssertionError("unreachable")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, str(stream)

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wasmbed.service import open_database
+
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-_log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -161,35 +161,4 @@ class Store:
 def _open(directory: Path) -> sqlite3.Connection:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
-    path = directory / "agent.db"
-    try:
-        return _connect(path)
-    except sqlite3.OperationalError:
-        # Of the machine, not of the file: that is good again when this has passed.
-        raise
-    except sqlite3.DatabaseError as error:
-        aside = path.with_suffix(".unusable")
-        _log.error("the state is put aside and learned anew path=%s aside=%s error=%s", path, aside, error)
-        path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"schema version {version}, this agent knows {SCHEMA_VERSION}")
-        if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("quick_check found damage")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return open_database(directory / "agent.db", _SCHEMA, SCHEMA_VERSION)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from wasmbed.hostcalls import Status
 from wasmbed.runtime.sealing import BLOCK
+from wasmbed.service import open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -232,33 +233,4 @@ class Spool:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(path)
-    except sqlite3.OperationalError:
-        raise  # of the machine, not of the file
-    except sqlite3.DatabaseError as error:
-        aside = path.with_suffix(f".unusable-{time.time_ns()}")
-        _log.error("the uplink's spool is damaged and put aside path=%s aside=%s error=%s", path, aside, error)
-        path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"schema version {version}, this agent knows {SCHEMA_VERSION}")
-        if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("quick_check found damage")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return open_database(path, _SCHEMA, SCHEMA_VERSION, keep_aside=True)
