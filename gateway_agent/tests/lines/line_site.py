@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from gateway_site import API, Site, eventually, wat
-from wasmbed.tools import link_key
+from wasmbed.tools import link_key, provision
 
 from tests.support.processes import ROOT, Service, free_ports
 
@@ -68,15 +68,10 @@ class Board:
         self.socket.parent.mkdir(parents=True)
         self.flash = site.folder / f"{name}.flash"
         self._process: subprocess.Popen[bytes] | None = None
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "wasmbed.tools.main", "provision", "--template",
-                str(BUILD / board / "app.flash"), "--flash", str(self.flash), "--name", f"default/{name}",
-                "--class", CLASSES[board], "--gateway", site.name, "--gateway-key", str(site.public_key_file),
-            ],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        self.public_key = str(json.loads(done.stdout)["public_key"])
+        template = (BUILD / board / "app.flash").read_bytes()
+        key = provision.read_key(site.public_key_file)
+        wanted = provision.Wanted(f"default/{name}", CLASSES[board], site.name, key, template)
+        self.public_key = str(provision.provision(self.flash, wanted)["public_key"])
 
     @property
     def address(self) -> str:
