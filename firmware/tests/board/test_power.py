@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from applications import HELLO, HELLO_TWO
-from board_support import BUILD, POWER_CUT
+from board_support import POWER_CUT
 from device_support import Device, compiled, powered
-from wbi_support import make
+
+from tests.support.firmware import BUILD, build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ async def step(device: Device) -> None:
 
 @pytest.mark.timeout(600 if EVERY > 1 else 7200)
 async def test_update_that_loses_power_leaves_the_old_or_the_new_version(board_name: str, tmp_path: Path) -> None:
-    make(str(BUILD / board_name / "app-faults.flash"))
+    build(BUILD / board_name / "app-faults.flash")
     flash = tmp_path / "flash.bin"
     device = Device(board_name, flash, program="app-faults")
     async with powered(device):

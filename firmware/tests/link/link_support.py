@@ -8,8 +8,8 @@ import os
 import subprocess
 from pathlib import Path
 
-FIRMWARE = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("WASMBED_FIRMWARE_BUILD", FIRMWARE.parent / "build" / "firmware"))
+from tests.support.firmware import BUILD, build
+
 SNOW = "0.10.0"
 PATTERN = "Noise_IK_25519_AESGCM_SHA256"
 SEMIHOSTING = ["-nographic", "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native"]
@@ -20,14 +20,6 @@ QEMU = {
     "hifive1": ["qemu-system-riscv32", "-M", "sifive_e"],
 }
 GATEWAY_PRIVATE = b"\x7a" * 32
-
-
-def make(*targets: str) -> None:
-    """Builds into build/firmware."""
-    done = subprocess.run(
-        ["make", "-s", "-C", str(FIRMWARE), f"BUILD={BUILD}", *targets], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def vectors_folder() -> Path:
@@ -60,7 +52,7 @@ def vectors() -> list[dict[str, object]]:
 
 def run_on(kind: str, program: str, folder: Path, *, icount: bool = False) -> str:
     """Runs a test program on the host or a machine, in a folder; what it said. Fails when it fails."""
-    make(str(BUILD / kind / program))
+    build(BUILD / kind / program)
     path = str(BUILD / kind / program)
     command = [path]
     if kind in QEMU:
@@ -81,7 +73,7 @@ class Shim(ctypes.CDLL):
     """tests/link/shim.c with its types."""
 
     def __init__(self) -> None:
-        make(str(BUILD / "unit" / "liblinkshim.so"))
+        build(BUILD / "unit" / "liblinkshim.so")
         super().__init__(str(BUILD / "unit" / "liblinkshim.so"))
         self.shim_new.restype = ctypes.c_void_p
         for name in ("shim_free", "shim_boot", "shim_cut_seed", "shim_input", "shim_output", "shim_poll", "shim_up"):

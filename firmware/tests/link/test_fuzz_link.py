@@ -6,7 +6,8 @@ import os
 import shutil
 
 import pytest
-from link_support import make
+
+from tests.support.firmware import BUILD, build, make
 
 SECONDS = int(os.environ.get("WASMBED_FUZZ_SECONDS", "20"))
 
@@ -16,4 +17,5 @@ SECONDS = int(os.environ.get("WASMBED_FUZZ_SECONDS", "20"))
 def test_fuzz_target_finds_nothing(target: str) -> None:
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed; scripts/install-firmware-tools does it")
+    build(BUILD / "fuzz" / target)
     make(f"fuzz-{target}", f"SECONDS={SECONDS}")

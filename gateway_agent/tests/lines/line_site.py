@@ -12,7 +12,7 @@ import pytest
 from gateway_site import API, Site, eventually, wat
 from wasmbed.tools import link_key
 
-from tests.support.processes import ROOT
+from tests.support.firmware import BUILD, build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tests.support.cluster import Cluster
     from tests.support.registry import Registry
 
-BUILD = ROOT / "build" / "firmware"
 HEARTBEAT_S = 1.0
 QEMU = {
     "stm32": ["qemu-system-arm", "-M", "netduinoplus2", "-icount", "shift=3,sleep=on"],
@@ -109,9 +108,7 @@ class LineSite(Site):
     def __init__(self, cluster: Cluster, registry: Registry, cache: Path, name: str) -> None:
         if any(shutil.which(tool) is None for tool in ("arm-none-eabi-gcc", "qemu-system-arm")):
             pytest.skip("the firmware's tools are not installed; scripts/install-firmware-tools does it")
-        make = ["make", "-s", "-C", str(ROOT / "firmware"), "boards"]
-        done = subprocess.run(make, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        build("boards")
         super().__init__(cluster, registry, cache, name)
         self.key_file = self.folder / "link.key"
         self.public_key_file = self.folder / "link.key.pub"
