@@ -162,5 +162,5 @@ async def test_failure_of_what_the_leader_does_ends_it_and_frees_the_lease(candi
     await first.leads()
     first.failure = RuntimeError("broken")
     with pytest.raises(RuntimeError, match="broken"):
-        await asyncio.wait_for(first.task, 5)
+        await asyncio.wait_for(first.task, 60)
     assert (await candidates.spec())["holderIdentity"] == ""

@@ -150,7 +150,7 @@ class LinuxDevice:
 
     def readyz(self) -> tuple[int, str]:
         try:
-            answer = requests.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=2)
+            answer = requests.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=10)
         except requests.RequestException as error:
             return 0, str(error)
         return answer.status_code, answer.text
@@ -164,7 +164,7 @@ class LinuxDevice:
         return str(eventually(lambda: self.readyz()[1] if text in self.readyz()[1] else "", text))
 
     def metric(self, name: str) -> float:
-        text = requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=2).text
+        text = requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=30).text
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 

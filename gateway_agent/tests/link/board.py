@@ -183,7 +183,7 @@ class Session:
     strangers: list[Stranger]
     telemetry: list[object]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait for a condition."""
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - a condition of another task's state

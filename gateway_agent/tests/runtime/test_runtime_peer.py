@@ -195,7 +195,7 @@ async def test_an_event_storm_is_bounded_and_costs_the_neighbour_nothing(agent: 
     }
     if what in ("ROS 2 messages", "telemetry"):
         assert rows["app"].dropped > 10_000
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while sum(isinstance(e, LogEvent) for e in agent.events) < before + 3:  # noqa: ASYNC110 - of a neighbour's ticks
             await asyncio.sleep(0.02)
 

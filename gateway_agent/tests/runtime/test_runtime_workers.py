@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from runtime_support import Agent, RuntimeProcess, application, busy, connected, timer
+from runtime_support import Agent, RuntimeProcess, application, connected, timer
 from wasmbed.runtime import LogEvent, Provision, StateEvent
+
+from tests.support.waiting import busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +47,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     """Wait for what no event of ours tells."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - of other processes
@@ -54,7 +56,7 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
 
 async def crash(pid: int, number: signal.Signals) -> None:
     """Send a signal until the process is gone: wasmtime takes a first SIGSEGV that is no trap to reset it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while lives(pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -141,7 +143,7 @@ async def test_a_worker_that_dies_in_the_trial_of_an_update_is_taken_back(
     new = await agent.run(
         "app", application('(data (i32.const 0) "x")'), application="default/a", isolation="dedicated"
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await agent.client.list())[0].key != new.key():  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.02)
     (pid,) = set(workers(runtime)) - before
