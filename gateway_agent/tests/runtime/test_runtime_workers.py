@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from runtime_support import Agent, RuntimeProcess, application, connected, timer
-from wasmbed.runtime import LogEvent, Provision, StateEvent
+from wasmbed.runtime import Delivery, LogEvent, Provision, Secret, StateEvent, abi, sealing
 
 from tests.support.waiting import busy
 
@@ -30,6 +30,13 @@ OWNER = application(
     uses=("sys.log", "px4.acquire"),
     init="""(i32.store8 (i32.const 3) (i32.add (i32.const 48) (i32.eqz (call $px4.acquire))))
             (call $sys.log (i32.const 2) (i32.const 0) (i32.const 4))""",
+)
+
+
+LISTENER = application(
+    uses=("sys.log", "sys.event_read"),
+    event="""(drop (call $sys.event_read (i32.const 0) (i32.const 0) (i32.const 64)))
+             (call $sys.log (i32.const 2) (i32.const 0) (local.get $length))""",
 )
 
 
@@ -132,6 +139,33 @@ async def test_the_shared_worker_comes_back_with_everything_it_had(socket_direct
             assert {row.instance: row.restarts for row in await agent.client.list()} == {"owner": 1, "one": 1}
     finally:
         runtime.stop()
+
+
+async def test_a_message_of_the_cloud_is_not_delivered_again_by_the_worker_after(
+    agent: Agent, runtime: RuntimeProcess
+) -> None:
+    """A new worker knew no number, so a message that was recorded came to the application once more."""
+    key, place, before = bytes(range(32)), ("default/a", "default/app"), set(workers(runtime))
+    await agent.client.secret(Secret(*place, key, 1000, received=3))
+    await agent.run("app", LISTENER, application=place[0], isolation="dedicated")
+    await agent.state("app", "Running")
+
+    def send(*numbers: int) -> None:
+        agent.client.deliver(
+            Delivery("app", abi.EventType.SECURE, 0, sealing.seal(key, *place, sealing.DOWN, n, b"number %d" % n))
+            for n in numbers
+        )
+
+    send(3, 5)
+    await agent.log("app", "number 5")
+    (pid,) = set(workers(runtime)) - before
+    await crash(pid, signal.SIGKILL)
+    await agent.state("app", "Failed")
+    await agent.wait_for(lambda e: isinstance(e, StateEvent) and e.state == "Running" and e.restarts == 1)
+    send(5, 6)
+    await agent.log("app", "number 6")
+    said = [e.text for e in agent.events if isinstance(e, LogEvent) and e.text.startswith("number")]
+    assert said == ["number 5", "number 6"]
 
 
 async def test_a_worker_that_dies_in_the_trial_of_an_update_is_taken_back(
