@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from wasmbed.api import DEVICE_SLICE, EDGE_DEVICE, LABEL_APPLICATION_UID, PLACEMENT, WASM_APPLICATION, timestamp
-from wasmbed.kube import ApiError
+from wasmbed.kube import EVENT, ApiError
 
 from tests.support.proxy import proxy_to
 from tests.support.waiting import eventually
@@ -169,6 +169,23 @@ async def test_failing_module_is_reported_with_its_reason(world: Any, run: Any) 
         assert found["status"]["counts"]["failed"] == 1
         await world.application_in("good", "Running", running=1)
     assert ("Warning", "InvalidModule") in await world.events("bad")
+
+
+async def test_an_image_that_runs_without_a_good_signature_is_an_event_told_once(world: Any, run: Any) -> None:
+    image = world.image("bare")
+    world.gateway.warnings[world.images[image]] = "warning: bare:v1: it has no signature; sign it"
+    async with world.controller(), run(world.gateway.run()):
+        await world.device("drone-1")
+        await world.device("drone-2")
+        await world.application("bare", image)
+        await world.application_in("bare", "Running", running=2)
+
+        async def told() -> list[tuple[str, str]]:
+            items, _ = await world.kube.list(EVENT, world.namespace)
+            return [(item["type"], item["note"]) for item in items if item["reason"] == "SignatureNotVerified"]
+
+        found = await eventually(told, "the event")
+    assert found == await told() == [("Warning", "bare:v1: it has no signature; sign it")]
 
 
 async def test_expired_lease_marks_devices_unreachable_and_renewal_brings_them_back(world: Any, run: Any) -> None:
