@@ -129,8 +129,8 @@ options:
                     choices: [subscribe, publish]
                   name: &name
                     description: >-
-                      What the application calls it in wasmbed:ros2 open, at most 64 bytes. As it is written here without
-                      it.
+                      What the application calls it in wasmbed:ros2 open, at most 64 bytes. As it is written here
+                      without it.
                     type: str
                   encoding: &encoding
                     description: >-
