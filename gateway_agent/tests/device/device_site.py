@@ -145,7 +145,7 @@ class LinuxDevice:
 
     def check(self) -> tuple[int, str]:
         command = [sys.executable, "-m", "wasmbed.device.main", "--config", str(self.config), "--check"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def readyz(self) -> tuple[int, str]:
