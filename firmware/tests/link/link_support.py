@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.support.firmware import BUILD, build
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SEMIHOSTING = ["-nographic", "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native"]
 QEMU = {
