@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wasmbed.bridges.ros2 import qos
@@ -22,14 +23,16 @@ from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SAMPLE = "bench_msgs/msg/Sample"
 DEFINITION = {SAMPLE: "uint64 timestamp\nfloat64[7] pose\nfloat32[30] values\n"}
 IMU = "sensor_msgs/msg/Imu"
+# From its first timer on, so that it runs before it storms.
 STORM = """(module (import "wasmbed:sys" "clock_monotonic_ns" (func $clock (result i64)))
+  (import "wasmbed:sys" "timer_set" (func $timer (param i32 i32 i32) (result i32)))
   (func (export "wasmbed_abi_1"))
-  (func (export "wasmbed_init") (result i32) (loop (drop (call $clock)) (br 0)) (i32.const 0)))"""
+  (func (export "wasmbed_init") (result i32) (call $timer (i32.const 0) (i32.const 10) (i32.const 0)))
+  (func (export "wasmbed_event") (param i32 i32 i32) (result i32) (loop (drop (call $clock)) (br 0)) (i32.const 0)))"""
 LOOPBACK = Discovery(interfaces=("lo",))
 RATE_HZ = 1000
 RCLPY = """
@@ -164,6 +167,21 @@ class Storm:
         self._thread.join()
         self._process.terminate()
         self._process.wait()
+
+
+def stamping(callback: Callable[..., None], taken: dict[int, float]) -> Callable[..., None]:
+    """A subscription's callback, preceded by noting when cyclonedds handed the sample over, by the time it carries."""
+
+    def stamped(data: bytes, info: Any) -> None:
+        taken[int.from_bytes(data[4:12], "little")] = time.time()
+        callback(data, info)
+
+    return stamped
+
+
+def resident_mib(pid: int | str = "self") -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
 def forever() -> Iterator[None]:
