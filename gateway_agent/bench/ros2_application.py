@@ -212,10 +212,10 @@ def route(topic: str, type_name: str, encoding: str = "cdr") -> dict[str, Any]:
     }
 
 
-async def delivered(bench: Gateway, wasm: bytes, domain: int, seconds: float) -> float:
-    """Imu messages a second that an application has read, from a publisher that writes as fast as it can."""
+async def delivered(bench: Gateway, wasm: bytes, domain: int, seconds: float, rate_hz: float = 0.0) -> float:
+    """Imu messages a second that an application has read, from a publisher of this rate, 0: as fast as it can."""
     await bench.start("sink", wasm, [route("/flood", IMU)])
-    with Process("--role", "flood", "--domain", domain):
+    with Process("--role", "flood", "--domain", domain, "--rate", rate_hz):
         await bench.until(lambda read: read > 0)
         await asyncio.sleep(1.0)
         before, began = await bench.read(), time.monotonic()

@@ -35,6 +35,8 @@ STORM = """(module (import "wasmbed:sys" "clock_monotonic_ns" (func $clock (resu
   (func (export "wasmbed_event") (param i32 i32 i32) (result i32) (loop (drop (call $clock)) (br 0)) (i32.const 0)))"""
 LOOPBACK = Discovery(interfaces=("lo",))
 RATE_HZ = 1000
+# Shorter sleeps cost more than they keep the rate even.
+EARLY_S = 0.001
 RCLPY = """
 import sys, time, rclpy
 from rclpy.node import Node
@@ -223,15 +225,20 @@ def pace(domain: int, topics: int) -> None:
         publishers[number % topics].publish(codec.encode(message))
 
 
-def flood(domain: int) -> None:
-    """Write as fast as the readers let."""
+def flood(domain: int, rate_hz: float) -> None:
+    """Write at a rate, or (0) as fast as the readers let."""
     made = backend(domain, "flood")
     codec = made.codecs.codec(IMU)
     data = codec.dumps(codec.cls())
     publisher = made.create_publisher("/flood", IMU, qos.QosProfile(depth=1000))
     wait(lambda: publisher.statistics.matched, 30.0)
+    due = time.monotonic()
     for _ in forever():
         publisher.publish(data)
+        if rate_hz:
+            due += 1 / rate_hz
+            if (early := due - time.monotonic()) > EARLY_S:
+                time.sleep(early)
 
 
 def main() -> None:
@@ -239,6 +246,7 @@ def main() -> None:
     parser.add_argument("--role", choices=("echo", "pace", "flood"), required=True)
     parser.add_argument("--kind", default="ours")
     parser.add_argument("--domain", type=int, required=True)
+    parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--topics", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.role == "echo":
@@ -246,7 +254,7 @@ def main() -> None:
     elif arguments.role == "pace":
         pace(arguments.domain, arguments.topics)
     else:
-        flood(arguments.domain)
+        flood(arguments.domain, arguments.rate)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,9 @@ class Shaker:
     def rest(self, device: str) -> None:
         self.shake(device, 9.81)
 
-    def heard(self, device: str, beginning: str) -> bool:
-        """Whether an alarm that begins so came from the device."""
-        return any(alarm.startswith(beginning) for alarm in list(self.alarms[device]))
+    def last(self, device: str) -> str:
+        """The newest alarm of a device, empty when none came; the first one it hears is the latched one."""
+        return (self.alarms[device][-1:] or [""])[0]
 
     def close(self) -> None:
         assert self._process.stdin is not None
