@@ -175,6 +175,8 @@ struct telemetry {
 extern struct telemetry app_telemetry[APP_TELEMETRY];
 /* Keeps the newest record of a kind. */
 bool telemetry_put(uint32_t kind, const uint8_t *data, uint32_t length);
+/* Drops the records, not who reads which kinds. */
+void telemetry_forget(void);
 
 /* ---- host_secure.c -------------------------------------------------------------------------------------------------- */
 enum wb_rc secure_secret(void *context, struct wb_text application, const uint8_t *key, uint64_t sequence);

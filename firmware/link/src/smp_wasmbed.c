@@ -463,7 +463,8 @@ void wb_wasmbed_answer(struct wb_link *link, const struct wb_smp_header *header,
             link->clock_error_us = trip_us / 2 + 1000;
             link->flags |= LINK_CLOCK;
         }
-    } else if (header->id == WB_NOTE_REQUEST && link->app->accepted != NULL && wb_cbor_get_u32(map, 0, &value)) {
+    } else if ((header->id == WB_NOTE_REQUEST || header->id == WB_NOTE_LOG) && link->app->accepted != NULL &&
+               wb_cbor_get_u32(map, 0, &value)) {
         link->app->accepted(link->app->context, value);
     }
 }

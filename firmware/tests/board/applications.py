@@ -78,8 +78,9 @@ COUNTER = application(
     init="""(drop (call $state_get (i32.const 600) (i32.const 4)))
             (call $number (i32.load (i32.const 600)))
             (drop (call $timer (i32.const 0) (i32.const 30) (i32.const 30)))""",
-    event="(i32.store (i32.const 600) (i32.add (i32.load (i32.const 600)) (i32.const 1)))",
+    event="""(i32.store (i32.const 600) (i32.add (i32.load (i32.const 600)) (i32.const 1)))
+             (if (i32.eq (i32.load (i32.const 600)) (i32.const 1)) (then (call $say (i32.const 710) (i32.const 5))))""",
     more="""(func (export "wasmbed_save") (result i32) (call $state_put (i32.const 600) (i32.const 4)))
             (func (export "wasmbed_stop") (call $say (i32.const 700) (i32.const 4)))""",
-    data='(data (i32.const 700) "over")',
+    data='(data (i32.const 700) "over") (data (i32.const 710) "count")',
 )

@@ -138,6 +138,16 @@ class Ros2Backend(Collector):
             "Bytes delivered by an application's route",
             labels=["application", "device", "route"],
         )
+        overruns = CounterMetricFamily(
+            "wasmbed_ros2_route_overruns",
+            "How often the subscription's cache was full, so that older messages were replaced uncounted",
+            labels=["application", "device", "route"],
+        )
+        problems = GaugeMetricFamily(
+            "wasmbed_ros2_route_problems",
+            "Things that are wrong with a route, such as a peer of an incompatible QoS; the log has them in words",
+            labels=["application", "device", "route"],
+        )
         queued = GaugeMetricFamily(
             "wasmbed_ros2_route_queued",
             "Messages that wait for the application",
@@ -153,11 +163,13 @@ class Ros2Backend(Collector):
             for key, figures in found.sessions.items():
                 names = list(key.split("@", 1))
                 for route, values in figures.items():
-                    for fate in ("received", "delivered", "rate_limited", "dropped", "malformed", "failed"):
+                    for fate in ("received", "delivered", "rate_limited", "dropped", "malformed", "failed", "lost"):
                         routes.add_metric([*names, route, fate], values[fate])
                     volume.add_metric([*names, route], values["delivered_bytes"])
+                    overruns.add_metric([*names, route], values["overruns"])
+                    problems.add_metric([*names, route], len(values["problems"]))
                     queued.add_metric([*names, route], values["queued"])
-        yield from (up, starts, nodes, recorded, routes, volume, queued)
+        yield from (up, starts, nodes, recorded, routes, volume, overruns, problems, queued)
 
 
 def _act(session: Ros2Session, handle: int, call: HostCall) -> Outcome | Awaitable[Outcome]:

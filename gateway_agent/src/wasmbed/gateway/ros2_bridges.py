@@ -103,6 +103,8 @@ class _Domain:
     def _tell_problems(self) -> None:
         """Log what is wrong with routes, such as an incompatible QoS, once."""
         bridge = self.bridge
+        if bridge is not None:
+            bridge.look()
         for key, routes in bridge.statistics().items() if bridge is not None else ():
             for route, figures in routes.items():
                 for problem in figures["problems"]:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from ros2_host import Host, hosted, other_node, section, until
 from wasmbed.bridges.ros2.config import BridgeConfig
-from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS
+from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS, SENSOR_DATA
 from wasmbed.bridges.ros2.recording import read
 from wasmbed.gateway.ros2_config import Ros2PolicyConfig, Ros2RecordedConfig, Ros2RecordingConfig
 from wasmbed.gateway.ros2_recording import prune
@@ -302,16 +302,31 @@ async def test_slow_runtime_costs_messages_that_are_counted_and_no_memory(host: 
     await until(lambda: publisher.statistics.matched)
     host.runtime.backlog_bytes = 64 << 20
     message = other.codecs.cls(STRING)("x" * 1000)
-    for _ in range(3000):
+    deadline = time.monotonic() + 60
+    while host.fate("subscribe /fast", "dropped") <= 100:
+        assert time.monotonic() < deadline
         publisher.publish(message)
         await asyncio.sleep(0)
-    await until(lambda: host.fate("subscribe /fast", "dropped") > 100)
     assert host.runtime.told() == []
     queued = host.registry.get_sample_value("wasmbed_ros2_route_queued", _labels("subscribe /fast"))
     assert queued is not None
     assert queued <= 16
     host.runtime.backlog_bytes = 0
     await until(lambda: len(host.runtime.told()) >= 16)
+
+
+async def test_peer_that_cannot_be_matched_is_in_the_figures_and_in_the_log(
+    host: Host, other: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    await host.open(topics=[topic(), topic("/other", STRING)])
+    other.publisher("/imu", IMU, SENSOR_DATA)
+    other.publisher("/other", IMU)
+    for route, says in (
+        ("subscribe /imu", "incompatible QoS with a publisher: reliability"),
+        ("subscribe /other", "a peer has /other as sensor_msgs::msg::dds_::Imu_, not std_msgs::msg::dds_::String_"),
+    ):
+        await until(lambda name=route: host.registry.get_sample_value("wasmbed_ros2_route_problems", _labels(name)), 20)
+        await until(lambda name=route, text=says: f"route={name} problem={text}" in caplog.text, 20)
 
 
 async def test_configured_topics_are_recorded_and_old_recordings_make_room(
