@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from applications import HELLO, HELLO_TWO, TRAPS, application
+from applications import BAD_INIT, HELLO, HELLO_TWO, TRAPS, application
 from board_support import BOARDS, BUILD
 from device_support import Device, compiled, powered
 from wasmbed.runtime import RequestRefused, StateEvent
@@ -38,7 +38,6 @@ KEEPS = application(
             (call $number (i32.load (i32.const 600)))""",
     more='(func (export "wasmbed_save") (result i32) (call $state_put (i32.const 600) (i32.const 4)))',
 )
-BAD_INIT = application("", init="unreachable")
 
 
 async def row_of(device: Device) -> InstanceStatus:

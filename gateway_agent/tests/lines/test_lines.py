@@ -46,7 +46,9 @@ def test_a_new_version_that_fails_is_taken_back_by_the_board(line_site: LineSite
     digest = line_site.push("back", small("version"))
     line_site.place_on("back", digest, device)
     line_site.wait_state("back", "Running", digest=digest)
-    broken = line_site.push("back", wat(SMALL.replace("(i32.const 0)))", "(unreachable)))"), VERSION="trapped"))
+    broken = line_site.push(
+        "back", wat(SMALL.replace("(i32.const 0)))", "(unreachable)))"), VERSION="trapped", PERIOD="200")
+    )
     assert broken != digest
     line_site.place_on("back", broken, device)
     state = line_site.wait_state("back", "Failed", digest=broken)
