@@ -66,6 +66,11 @@ class Ros2Backend(Collector):
         finally:
             await backend._bridges.stop()
 
+    @property
+    def bridges(self) -> Ros2Bridges:
+        """The bridge's thread, for what else takes part in ROS 2."""
+        return self._bridges
+
     def attach(self, outlet: Outlet) -> None:
         self._outlet = outlet
 
