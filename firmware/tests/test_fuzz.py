@@ -11,7 +11,7 @@ from tests.support.firmware import BUILD, build, make
 SECONDS = int(os.environ.get("WASMBED_FUZZ_SECONDS", "60"))
 
 
-@pytest.mark.timeout(SECONDS * 2 + 300)
+@pytest.mark.timeout(SECONDS * 2 + 600)
 @pytest.mark.parametrize("target", ["load", "exec"])
 def test_fuzz_target_finds_nothing(target: str) -> None:
     build(BUILD / "fuzz" / target)
