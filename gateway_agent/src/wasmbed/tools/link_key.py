@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from wasmbed.files import write_atomically
+
 if TYPE_CHECKING:
     import argparse
 
@@ -47,6 +49,10 @@ def read(path: Path) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(key)
 
 
+def _new() -> bytes:
+    return base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()) + b"\n"
+
+
 def ensure(path: Path) -> tuple[str, bool]:
     """Make the key unless it is there, and PATH.pub beside it; returns the public key in base64 and what changed.
 
@@ -54,7 +60,7 @@ def ensure(path: Path) -> tuple[str, bool]:
     """
     made = not path.exists()
     if made:
-        _write(path, X25519PrivateKey.generate().private_bytes_raw(), 0o600)
+        write_atomically(path, _new())
     public = read(path).public_key().public_bytes_raw()
     beside = path.with_name(path.name + ".pub")
     text = base64.b64encode(public).decode()
@@ -63,7 +69,7 @@ def ensure(path: Path) -> tuple[str, bool]:
     except (OSError, UnicodeDecodeError):
         told = False
     if not told:
-        _write(beside, public, 0o644)
+        write_atomically(beside, f"{text}\n".encode(), mode=0o644)
     return text, made or not told
 
 
@@ -81,9 +87,10 @@ def rotate(path: Path, overlap: timedelta, *, check: bool = False) -> bool:
     if previous.exists() and read(previous).private_bytes_raw() != key:
         return False
     if not check:
-        _write_text(until, (datetime.now(UTC) + overlap).strftime("%Y-%m-%dT%H:%M:%SZ"), 0o644)
-        _write(previous, key, 0o600)
-        _write(path, X25519PrivateKey.generate().private_bytes_raw(), 0o600)
+        time = (datetime.now(UTC) + overlap).strftime("%Y-%m-%dT%H:%M:%SZ\n")
+        write_atomically(until, time.encode(), mode=0o644)
+        write_atomically(previous, base64.b64encode(key) + b"\n")
+        write_atomically(path, _new())
         ensure(path)
     return True
 
@@ -95,21 +102,6 @@ def end(path: Path, *, check: bool = False) -> bool:
         for item in files:
             item.unlink()
     return bool(files)
-
-
-def _write(path: Path, key: bytes, mode: int) -> None:
-    _write_text(path, base64.b64encode(key).decode(), mode)
-
-
-def _write_text(path: Path, text: str, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(text.encode() + b"\n")
-        os.fchmod(file.fileno(), mode)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def run(arguments: argparse.Namespace) -> int:
