@@ -94,10 +94,7 @@ async def session(site: Any, board: Any) -> AsyncIterator[Any]:
 
 
 async def upload(site: Any, board: Any) -> dict[str, float]:
-    """Bytes of a module that are on the device, checked and translated, as a share of what the line carries.
-
-    The best of some: pauses of a busy machine are not the firmware's. The median is told too.
-    """
+    """Bytes of a module that are on the device, checked and translated, as a share of what the line carries."""
     shares = []
     async with session(site, board) as mcu:
         info = await mcu.info()
@@ -107,11 +104,25 @@ async def upload(site: Any, board: Any) -> dict[str, float]:
             await mcu.load(f"sha256:{hashlib.sha256(module).hexdigest()}", module)
             shares.append(len(module) / (time.monotonic() - began) / BYTES_PER_S)
     return {
-        f"upload_vs_line_rate_{board.board}": round(max(shares), 3),
-        f"upload_vs_line_rate_median_{board.board}": round(statistics.median(shares), 3),
+        f"upload_vs_line_rate_{board.board}": round(statistics.median(shares), 3),
         f"guest_memory_bytes_{board.board}": info.memory_bytes,
         f"guest_stack_bytes_{board.board}": info.stack_bytes,
     }
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Go before the other programs of this machine, whose work is not the firmware's, as far as this user may.
+
+    Programs that are started meanwhile do so too, for good.
+    """
+    normal = os.sched_param(0)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(5))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, normal)
 
 
 @contextlib.contextmanager
@@ -183,10 +194,13 @@ def figures() -> dict[str, float]:
         site = line_site.LineSite(cluster, registry, Path(cache), "bench")
         try:
             found = ram()
-            boards = [site.board(board, board) for board in BOARDS]
-            site.pace()
-            for board in boards:
-                found |= asyncio.run(upload(site, board))
+            with undisturbed():
+                boards = [site.board(board, board) for board in BOARDS]
+                serial = site.pace()
+                # It was started by a thread of its own.
+                os.sched_setscheduler(serial.pid, os.sched_getscheduler(0), os.sched_getparam(0))
+                for board in boards:
+                    found |= asyncio.run(upload(site, board))
             found["upload_vs_line_rate"] = min(found[f"upload_vs_line_rate_{board}"] for board in BOARDS)
             site.begin(known=False)
             with controller(site):

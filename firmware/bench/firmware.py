@@ -5,8 +5,8 @@ guest_memory_bytes_*           what an application gets of it, as the running de
 handshake_bytes                of both messages of a handshake
 handshake_insns_*, handshake_stack_bytes, protect_100B_insns_*   counted on the boards' machines
 upload_vs_line_rate_*          a module of 40,000 bytes, brought to the running device, checked and translated, against
-                               the bytes that 115,200 Bd carry meanwhile, the best of 5; upload_vs_line_rate is the
-                               lesser of both boards
+                               the bytes that 115,200 Bd carry meanwhile, the median of 5 while no other program of the
+                               machine comes between; upload_vs_line_rate is the lesser of both boards
 apply_to_running_s_hifive1     median of 10, from applying a WasmApplication with a new module to its phase Running
 
 Prints a table and exits with 1 when a limit is missed.
