@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -28,13 +29,14 @@ from wasmbed.runtime import LogEvent, RuntimeClient, RuntimeGone, StartRequest, 
 from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "gateway_agent/bench/ros2_probe.c"
 GRANTS = (abi.SYS, abi.ROS2)
 WAIT_S = 60.0
 SKIP = 1000
+SAMPLES = 3000
 
 
 def build_probe(directory: Path) -> bytes:
@@ -244,6 +246,35 @@ async def latencies(bench: Gateway, wasm: bytes, domain: int, samples: int) -> t
         [seen / 1e9 - taken[sent] for sent, seen in pairs],
         percent,
     )
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+async def measure(
+    domain: int, directory: Path, rates_hz: Iterable[float], turns: int, seconds: float
+) -> dict[str, float]:
+    """The figures of ros2.py that are an application's."""
+    wasm = build_probe(directory)
+    figures: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
+    async with gateway(domain, directory) as bench:
+        for _ in range(turns):
+            for name in ("application", "storm_application"):
+                async with storming(bench) if name.startswith("storm") else contextlib.AsyncExitStack():
+                    sent, added, percent = await latencies(bench, wasm, domain, SAMPLES)
+                for figure, value in {
+                    f"{name}_added_p50_us": percentile(added, 0.5) * 1e6,
+                    f"{name}_added_p99_us": percentile(added, 0.99) * 1e6,
+                    f"{name}_latency_p99_us": percentile(sent, 0.99) * 1e6,
+                    f"{name}_cpu_percent": percent,
+                }.items():
+                    found.setdefault(figure, []).append(value)
+        figures |= {name: statistics.median(values) for name, values in found.items()}
+        figures["delivered_per_s"] = max([await delivered(bench, wasm, domain, seconds, rate) for rate in rates_hz])
+        figures["application_rss_mib"] = bench.rss_mib()
+    return figures
 
 
 @contextlib.asynccontextmanager

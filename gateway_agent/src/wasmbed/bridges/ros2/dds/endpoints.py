@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,9 @@ LARGE_CACHE: Final = 64
 # Samples taken at most before other readers have their turn.
 BATCH: Final = 1024
 MAX_MESSAGE: Final = 64 << 20
+# When a topic has something again sooner than this, its messages are taken this much later and so more at a time, which
+# costs a fraction. It begins at about 4,000 messages a second.
+PAUSE_S: Final = 0.000_25
 _STATUS: Final = binding.core.DDSStatus
 
 
@@ -121,6 +125,7 @@ class DdsSubscription(_Endpoint):
     ) -> None:
         super().__init__(context, topic, data_type)
         self._callback = callback
+        self._taken_at = 0.0
         # Latched topics keep what was asked for: there the last ones alone are wanted.
         if not qos.keep_all and not qos.transient_local:
             qos = replace(qos, depth=max(qos.depth + 1, cache))
@@ -138,6 +143,8 @@ class DdsSubscription(_Endpoint):
         )
 
     def _on_data(self) -> None:
+        if time.monotonic() - self._taken_at < PAUSE_S:
+            time.sleep(PAUSE_S)
         try:
             samples = binding.take(self.entity, BATCH)
         except Ros2Error:
@@ -156,6 +163,7 @@ class DdsSubscription(_Endpoint):
             statistics.messages += 1
             statistics.payload_bytes += len(data)
             self._deliver(callback, data, info)
+        self._taken_at = time.monotonic()
 
     def _deliver(self, callback: MessageCallback, data: bytes, info: Any) -> None:
         callback(data, Received(info.source_timestamp))
