@@ -1,4 +1,4 @@
-"""The few calls of wasmtime's C API on the way of every event, by addresses: its Python wrappers take longer than they do.
+"""The few calls of wasmtime's C API on the way of every event, by addresses: Python wrappers of them take longer.
 
 What returns at once keeps the interpreter's lock, so that no other instance's thread gets in between.
 """
