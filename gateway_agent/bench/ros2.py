@@ -16,9 +16,10 @@ cbor_added_p99_us           as bridge_added_p99_us, through a route in CBOR
 storm_added_p99_us          as bridge_added_p99_us, with an application beside it that does nothing but host calls
 routes_N_added_p99_us, _cpu_percent, _rss_mib   with N = 1, 10, 100 routes sharing 1,000 messages a second
 bridge_delivered_per_s      into an application's hands, from a publisher in another process, as fast as it can
-delivered_per_s             read by an application in a runtime behind the agent's host calls, best of RATES_HZ
-rclpy_delivered_per_s       into an rclpy subscription, from the same publishers, best of RATES_HZ, where there is an
-                            interpreter of scripts/test-ros2;  delivered_to_rclpy_ratio (limit >= 5)
+delivered_per_s             read by an application in a runtime behind the agent's host calls, from such a publisher
+rclpy_delivered_per_s       into an rclpy subscription, from the same, where there is an interpreter of
+                            scripts/test-ros2;  delivered_to_rclpy_ratio (limit >= 5)
+paced_delivered_per_s, rclpy_paced_delivered_per_s   the same, from a publisher of 40,000 messages a second
 application_added_p50_us, _p99_us   from where cyclonedds hands a sample over to where that application has read it, at
                             1,000 messages a second
 application_latency_p99_us  from the publisher to there
@@ -33,6 +34,7 @@ Latencies are measured in three turns each; the figures are medians over the tur
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import os
@@ -70,8 +72,6 @@ TURNS = 3
 ROUND_TRIPS = 4000
 BATCH = 50
 ROUNDS = 7
-# Of publishers; 0: as fast as it can. What drops costs too, so the fastest publisher is not the best one.
-RATES_HZ = (10_000.0, 20_000.0, 40_000.0, 0.0)
 
 
 def best_rate(work: Callable[[], int], seconds: float = 0.5) -> float:
@@ -348,17 +348,14 @@ def rclpy_delivered(python: str, domain: int, rate_hz: float) -> float:
 
 def measure_applications(domain: int) -> dict[str, float]:
     """An application in a runtime, and rclpy beside it."""
-    with (
-        tempfile.TemporaryDirectory(prefix="wb-bench-") as directory,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        figures = runner.run(ros2_application.measure(domain, Path(directory), RATES_HZ, TURNS, SECONDS))
     python = rclpy_python()
     if python is None:
         print("no comparison with rclpy: run scripts/test-ros2 once, which installs its wheels")
-        return figures
-    figures["rclpy_delivered_per_s"] = max(rclpy_delivered(python, domain, rate) for rate in RATES_HZ)
-    figures["delivered_to_rclpy_ratio"] = figures["delivered_per_s"] / figures["rclpy_delivered_per_s"]
+    rclpy = None if python is None else functools.partial(rclpy_delivered, python, domain)
+    with tempfile.TemporaryDirectory(prefix="wb-bench-") as name:
+        figures = uvloop.run(ros2_application.measure(domain, Path(name), TURNS, SECONDS, rclpy))
+    if rclpy is not None:
+        figures["delivered_to_rclpy_ratio"] = figures["delivered_per_s"] / figures["rclpy_delivered_per_s"]
     return figures
 
 
