@@ -56,6 +56,7 @@ bench: $(TOOLS)  ## Measure the interpreter, the bridges, the runtime and the si
 	@$(MAKE) -C firmware bench
 	@python gateway_agent/bench/runtime.py
 	@python gateway_agent/bench/mavlink.py
+	@python gateway_agent/bench/ros2.py
 	@scripts/bench
 
 .PHONY: soak

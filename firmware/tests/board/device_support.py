@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import wasmtime
-from board_support import BUILD, CLASS, MACHINE
+from board_support import CLASS, MACHINE
 from wasmbed.link import noise
 from wasmbed.link.line import Endpoint
 from wasmbed.link.mcu import LinkState, McuSession
 from wasmbed.link.secure import Ends
 from wasmbed.runtime import HostRequest, Limits, LogEvent, StartRequest, StateEvent
 from wasmbed.tools.provision import Wanted, provision
+
+from tests.support.firmware import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
