@@ -54,12 +54,9 @@ def test_a_good_module_is_accepted(check: Any, device_class: str) -> None:
         assert any(note.startswith(f"hifive1: {verdict}; flash ") for note in report["notes"])
         # A byte more than the board of the class has, and it would refuse the start.
         code, report = check(text.replace(str(size), str(size + 1)), "--class", device_class)
-        assert (code, report["findings"]) == (
-            1,
-            [
-                f"{'hifive1' if device_class == 'riscv' else 'stm32'} has not room for it: RAM {size + 9:,} of {size + 8:,} bytes"
-            ],
-        )
+        board = "hifive1" if device_class == "riscv" else "stm32"
+        finding = f"{board} has not room for it: RAM {size + 9:,} of {size + 8:,} bytes"
+        assert (code, report["findings"]) == (1, [finding])
 
 
 def test_every_finding_is_printed(check: Any) -> None:
