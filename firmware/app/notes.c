@@ -271,17 +271,26 @@ static bool next_state(struct wb_cbor_out *out) {
         }
         char text[WB_MESSAGE_TEXT_MAX];
         uint32_t length = 0;
-        for (const char *from = instance->why; from != NULL && *from != '\0' && length < 60; from++) {
+        const char *why;
+        const uint8_t *previous = trial_rolled_back(instance, &why);
+        why = instance->why != NULL ? instance->why : why;
+        for (const char *from = why; from != NULL && *from != '\0' && length < (instance->why != NULL ? 60u : sizeof text); from++) {
             text[length++] = *from;
         }
-        if (length != 0 && instance->why_name[0] != '\0') {
+        if (instance->why != NULL && instance->why_name[0] != '\0') {
             text[length++] = ':';
             text[length++] = ' ';
             for (const char *from = instance->why_name; *from != '\0'; from++) {
                 text[length++] = *from;
             }
         }
-        wb_put_map(out, 5);
+        const bool news = instance->rolled_back && previous != NULL;
+        instance->rolled_back = false;
+        wb_put_map(out, news ? 6 : 5);
+        if (news) {
+            wb_put_uint(out, 5);
+            wb_put_bytes(out, previous, 32);
+        }
         wb_put_uint(out, 0);
         wb_put_text_bytes(out, start.instance.data, start.instance.length);
         wb_put_uint(out, 1);

@@ -82,6 +82,7 @@ struct wb_instance_row {
     uint32_t grants, restarts;
     uint32_t memory_bytes, cpu_ms, dropped; /* as InstanceStatus of wasmbed.runtime has them */
     struct wb_why why;
+    const uint8_t *previous; /* key of the start request that was tried and taken back; null without one */
     uint8_t state;  /* enum wb_instance_state */
     uint8_t reason; /* enum wb_reason */
 };
@@ -130,7 +131,7 @@ struct wb_health {
 enum wb_note {
     WB_NOTE_NONE = 0,
     WB_NOTE_LOG = 33,       /* {0: instance, 1: level, 2: text, 3: dropped before, 4: number} */
-    WB_NOTE_STATE = 34,     /* {0: instance, 1: state, 2: reason, 3: message, 4: restarts} */
+    WB_NOTE_STATE = 34,     /* {0: instance, 1: state, 2: reason, 3: message, 4: restarts, 5: key of the update that was taken back} */
     WB_NOTE_TELEMETRY = 35, /* {0: name, 1: time since boot in ms, 2: bytes}: of the device itself */
     /* {0: number, 1: instance, 2: module, 3: operation, 4: token, 5: [arguments], 6: bytes}, the HostRequest of
      * wasmbed.runtime: modules and operations as in docs/abi.md ("px4", "command"), arguments are texts and integers. */

@@ -71,6 +71,7 @@ TRAPS = application(
              (if (i32.eq (global.get $count) (i32.const 3)) (then unreachable))""",
     more="(global $count (mut i32) (i32.const 0))",
 )
+BAD_INIT = application("", init="unreachable")
 ENDLESS = application("", init="(loop (br 0))")
 # Counts timer events; hands its count over.
 COUNTER = application(

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import wasmtime
-from board_support import BUILD, CLASS, MACHINE
+from board_support import CLASS, MACHINE
 from wasmbed.link import noise
 from wasmbed.link.line import Endpoint
 from wasmbed.link.mcu import LinkState, McuSession
 from wasmbed.link.secure import Ends
 from wasmbed.runtime import HostRequest, Limits, LogEvent, StartRequest, StateEvent
 from wasmbed.tools.provision import Wanted, provision
+
+from tests.support.firmware import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -79,6 +81,7 @@ class Device:
             cwd=self.flash.parent, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
+        await self.until(self._line.exists)
 
     async def connect(self, wanted: bool) -> None:
         """Have the gateway hold the line, or let go of it."""
@@ -180,8 +183,8 @@ async def powered(device: Device) -> AsyncIterator[Device]:
     """The device with power and a session."""
     following = asyncio.ensure_future(device.follow())
     try:
-        await device.connect(True)
         await device.power_on()
+        await device.connect(True)
         await device.ready()
         yield device
     finally:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from applications import COUNTER, ENDLESS, HELLO, HELLO_TWO, TRAPS, application
-from board_support import BOARDS, BUILD, FIRMWARE
+from board_support import BOARDS
 from device_support import DEADLINE_S, DEVICE, LINE_OUT_S, Device, compiled, powered
 from wasmbed.link.smp import Id, Op, ResultError
 from wasmbed.runtime import Delivery, Limits, LogEvent, Provision, RequestRefused, Secret, abi, sealing
 from wasmbed.runtime.abi import SensorKind
 from wasmbed.tools import sensors
-from wbi_support import make
+
+from tests.support.firmware import BUILD, FIRMWARE, build
 
 sys.path.insert(0, str(FIRMWARE / "tools"))
 import sizes
@@ -33,7 +34,7 @@ INSTANCE = f"uid-1/{DEVICE}"
 
 @pytest.fixture(scope="session")
 def images() -> None:
-    make(*(str(BUILD / board / "app.flash") for board in BOARDS))
+    build(*(BUILD / board / "app.flash" for board in BOARDS))
 
 
 @pytest.fixture

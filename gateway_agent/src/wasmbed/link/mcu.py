@@ -252,7 +252,8 @@ class McuSession(McuOperations):
             with contextlib.suppress(RuntimeGone, RequestRefused):
                 for row in await self.list():
                     if self._told.get(row.instance) != (row.state, row.message, row.restarts):
-                        self._put(StateEvent(row.instance, row.state, row.reason, row.message, row.restarts))
+                        state = (row.state, row.reason, row.message, row.restarts, row.previous)
+                        self._put(StateEvent(row.instance, *state))
 
     # ---- events -----------------------------------------------------------------------------------------------
 
