@@ -68,6 +68,7 @@ class Flight:
         self.on_vehicle: list[Callable[[Vehicle], None]] = []
         self.on_available: list[Callable[[str], None]] = []
         self.holds: dict[str, int] = {"held": 0, "failed": 0, "not needed": 0}
+        self.losses = 0
         self.unsaved = asyncio.Event()
         self._clock = clock
         self._fleet: Fleet | None = None
@@ -260,8 +261,10 @@ class Flight:
 
     def _changed(self, vehicle: Vehicle, change: Change) -> None:
         ids = (vehicle.ids.system, vehicle.ids.component)
-        if self.owners is not None and change == "lost":
-            self.owners.vehicle_lost(ids)
+        if change == "lost":
+            self.losses += 1
+            if self.owners is not None:
+                self.owners.vehicle_lost(ids)
         _call(self.on_vehicle, vehicle)
         self.look()
 
