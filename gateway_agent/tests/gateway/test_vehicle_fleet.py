@@ -170,7 +170,9 @@ def test_no_vehicle_is_lost_and_every_write_is_a_change(fleet: VehicleSite) -> N
         while (left := watched + at - time.monotonic()) > 0:
             # Not a synchronisation: this is for how long the fleet is watched.
             time.sleep(min(5.0, left))
-            assert site.metric("wasmbed_mavlink_vehicles") == VEHICLES
+            assert site.metric("wasmbed_flight_vehicle_losses_total") == 0, (
+                f"{site.metric('wasmbed_mavlink_lost_total')} frames"
+            )
             peak_mib = max(peak_mib, usage(site.agent)[0])
         if order:
             fleet.squads[squad].tell(order)

@@ -342,7 +342,9 @@ class SimulatedVehicle:
         return [item for name, rate, item in messages_of(self, now) if everything or self._due(name, rate, now)]
 
     def _due(self, name: str, rate: float, now: float) -> bool:
-        if rate <= 0 or now < self.next.get(name, -1.0):
+        # Vehicles do not send in step with each other; all of them at once would be a burst that no real fleet sends.
+        first = self.boot + ((self.system - 1) * 0.618) % 1 / rate if rate > 0 else 0.0
+        if rate <= 0 or now < self.next.get(name, first):
             return False
         self.next[name] = now + 1 / rate
         return True
