@@ -98,7 +98,7 @@ class SimulatedVehicle:
         if name == "COMMAND_CANCEL" and self.slow is not None and self.slow[0] == fields["command"]:
             self.slow = None
             return [self._ack(fields["command"], CANCELLED, sender)]
-        if name.startswith("PARAM_"):
+        if name in ("PARAM_REQUEST_LIST", "PARAM_REQUEST_READ", "PARAM_SET"):
             return self.parameters.handle(name, fields, sender)
         if name == "FILE_TRANSFER_PROTOCOL":
             return self.storage.handle(bytes(fields["payload"]), sender)
