@@ -15,7 +15,7 @@ LINK = "/opt/wasmbed/venv"
 
 @pytest.fixture(scope="module")
 def hosts(site: Site) -> list[str]:
-    return site.group("controller:gateways:mpu_devices")
+    return site.group("controller:gateways:mpu_devices:qemu_hosts")
 
 
 @pytest.mark.parametrize("program", ["wasmbed-agent", "wasmbed-controller", "wasmbed-runtime"])

@@ -45,6 +45,7 @@ class Ros2Backend(Collector):
         "respond": 5.0,
         "feedback": 5.0,
         "cancel": 5.0,
+        "taken": 5.0,
     }
 
     def __init__(self, section: Ros2Config, gateway: str, state_directory: Path) -> None:
@@ -65,6 +66,11 @@ class Ros2Backend(Collector):
             yield backend
         finally:
             await backend._bridges.stop()
+
+    @property
+    def bridges(self) -> Ros2Bridges:
+        """The bridge's thread, for what else takes part in ROS 2."""
+        return self._bridges
 
     def attach(self, outlet: Outlet) -> None:
         self._outlet = outlet
@@ -108,6 +114,8 @@ class Ros2Backend(Collector):
             return session.open(handle)
         if call.op == "close":
             return session.close_route(handle)
+        if call.op == "taken":
+            return session.taken(handle, call.number(1, 1))
         if session.routes[handle].direction not in _DIRECTIONS[call.op]:
             raise BadCallError(f"{call.op}: not for a route to {session.routes[handle].direction}")
         return _act(session, handle, call) if session.connected else Outcome(Status.UNAVAILABLE)
@@ -135,6 +143,16 @@ class Ros2Backend(Collector):
             "Bytes delivered by an application's route",
             labels=["application", "device", "route"],
         )
+        overruns = CounterMetricFamily(
+            "wasmbed_ros2_route_overruns",
+            "How often the subscription's cache was full, so that older messages were replaced uncounted",
+            labels=["application", "device", "route"],
+        )
+        problems = GaugeMetricFamily(
+            "wasmbed_ros2_route_problems",
+            "Things that are wrong with a route, such as a peer of an incompatible QoS; the log has them in words",
+            labels=["application", "device", "route"],
+        )
         queued = GaugeMetricFamily(
             "wasmbed_ros2_route_queued",
             "Messages that wait for the application",
@@ -150,11 +168,13 @@ class Ros2Backend(Collector):
             for key, figures in found.sessions.items():
                 names = list(key.split("@", 1))
                 for route, values in figures.items():
-                    for fate in ("received", "delivered", "rate_limited", "dropped", "malformed", "failed"):
+                    for fate in ("received", "delivered", "rate_limited", "dropped", "malformed", "failed", "lost"):
                         routes.add_metric([*names, route, fate], values[fate])
                     volume.add_metric([*names, route], values["delivered_bytes"])
+                    overruns.add_metric([*names, route], values["overruns"])
+                    problems.add_metric([*names, route], len(values["problems"]))
                     queued.add_metric([*names, route], values["queued"])
-        yield from (up, starts, nodes, recorded, routes, volume, queued)
+        yield from (up, starts, nodes, recorded, routes, volume, overruns, problems, queued)
 
 
 def _act(session: Ros2Session, handle: int, call: HostCall) -> Outcome | Awaitable[Outcome]:

@@ -107,7 +107,7 @@ def listed(value: Any) -> Any:
     return value
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
     """Wait for a condition and return what made it true; fails after the timeout."""
     deadline = time.monotonic() + timeout_s
     while True:

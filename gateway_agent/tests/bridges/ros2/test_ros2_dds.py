@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 from ros2_support import domain, until
 from wasmbed.bridges.ros2 import qos
 from wasmbed.bridges.ros2.dds import DdsBackend, Discovery, binding
+from wasmbed.bridges.ros2.dds.endpoints import CACHE
 from wasmbed.bridges.ros2.dds.services import identity_text
 from wasmbed.bridges.ros2.dds.types import DdsTypes
 from wasmbed.bridges.ros2.errors import (
@@ -26,6 +28,8 @@ from wasmbed.bridges.ros2.types import CodecFactory, TypeStore
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from wasmbed.bridges.ros2.backend import Received
 
     Backends = Callable[..., DdsBackend]
 
@@ -85,6 +89,36 @@ async def test_qos_matches_as_dds_says_and_what_does_not_is_reported(
         assert publisher.statistics.problems == [f"incompatible QoS with a subscription: {expected}"]
         assert subscription.statistics.problems == [f"incompatible QoS with a publisher: {expected}"]
         assert not publisher.statistics.matched
+
+
+async def test_a_busy_process_loses_nothing_below_the_cache_and_is_told_above(
+    codecs: CodecFactory, backends: Backends
+) -> None:
+    """DDS replaced the oldest of ten samples without a word whenever our thread was late."""
+    received: list[bytes] = []
+    going, held = threading.Event(), threading.Event()
+
+    def hold(data: bytes, _: Received) -> None:
+        received.append(data)
+        held.set()
+        going.wait(60)
+
+    subscription = backends("a").create_subscription("/t", STRING, qos.DEFAULT, hold)
+    publisher = backends("b").create_publisher("/t", STRING, qos.QosProfile(depth=2 * CACHE))
+    await until(lambda: publisher.statistics.matched and subscription.statistics.matched)
+    for count, overruns in ((CACHE - 1, 0), (2 * CACHE, 1)):
+        going.clear()
+        held.clear()
+        publisher.publish(text(codecs, "first"))
+        await until(held.is_set)
+        del received[:]
+        for number in range(count):  # within a process they are in the cache when publish returns
+            publisher.publish(text(codecs, str(number)))
+        going.set()
+        last = text(codecs, str(count - 1))
+        await until(lambda last=last: received and received[-1] == last)
+        assert len(received) == min(count, CACHE)
+        assert subscription.statistics.overruns == overruns
 
 
 async def test_a_late_joiner_gets_what_is_kept(codecs: CodecFactory, backends: Backends) -> None:

@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 from ros2_host import Host, hosted, other_node, section, until
 from wasmbed.bridges.ros2.config import BridgeConfig
-from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS
+from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS, SENSOR_DATA
 from wasmbed.bridges.ros2.recording import read
+from wasmbed.gateway import ros2_session
 from wasmbed.gateway.ros2_config import Ros2PolicyConfig, Ros2RecordedConfig, Ros2RecordingConfig
 from wasmbed.gateway.ros2_recording import prune
 from wasmbed.hostcalls import Ended, RefusedError, Status
@@ -84,6 +85,47 @@ async def test_messages_come_from_when_the_route_is_opened(host: Host, other: No
     publisher.publish(message)
     await until(lambda: host.fate("subscribe /imu", "delivered") == 3)
     assert len(host.runtime.told()) == 1
+
+
+async def numbered(host: Host, other: Node, queue: int, count: int) -> None:
+    """Publish so many messages to an application whose runtime tells what it takes."""
+    await host.open(topics=[topic("/fast", STRING, encoding="cdr", queue=queue, qos={"profile": "parameters"})])
+    host.call("open", "/fast", 0)
+    publisher = other.publisher("/fast", STRING, PARAMETERS)
+    await until(lambda: publisher.statistics.matched)
+    host.call("taken", 0, 32)
+    for number in range(count):
+        publisher.publish(other.codecs.cls(STRING)(f"{number}"))
+        # One after the other, so that none is dropped but for the application's sake.
+        await until(lambda number=number: host.fate("subscribe /fast", "received") == number + 1)
+
+
+def sent_numbers(host: Host, other: Node) -> list[int]:
+    codec = other.codecs.codec(STRING)
+    return [int(codec.loads(told.data).data) for told in host.runtime.told()]
+
+
+async def test_what_an_application_has_no_room_for_waits_in_the_route(
+    host: Host, other: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ros2_session, "LATE_S", 3600.0)
+    await numbered(host, other, queue=16, count=200)
+    # 64 are under way; of the others the last 16 wait.
+    await until(lambda: len(host.runtime.told()) == 64)
+    assert host.fate("subscribe /fast", "dropped") == 200 - 64 - 16
+    host.call("taken", 0, 32)
+    await until(lambda: len(host.runtime.told()) == 80)
+    numbers = sent_numbers(host, other)
+    assert numbers == sorted(numbers)
+    assert numbers[64:] == list(range(184, 200))
+    host.call("taken", 0, -1)
+    host.call("taken", 9, 1)
+    assert host.results("taken") == {"ok": 2, "invalid": 2}
+
+
+async def test_application_that_is_not_heard_of_is_sent_more_after_a_while(host: Host, other: Node) -> None:
+    await numbered(host, other, queue=16, count=200)
+    await until(lambda: sent_numbers(host, other)[-1:] == [199])
 
 
 async def test_latched_message_waits_until_the_route_is_opened(host: Host, other: Node) -> None:
@@ -302,16 +344,31 @@ async def test_slow_runtime_costs_messages_that_are_counted_and_no_memory(host: 
     await until(lambda: publisher.statistics.matched)
     host.runtime.backlog_bytes = 64 << 20
     message = other.codecs.cls(STRING)("x" * 1000)
-    for _ in range(3000):
+    deadline = time.monotonic() + 60
+    while host.fate("subscribe /fast", "dropped") <= 100:
+        assert time.monotonic() < deadline
         publisher.publish(message)
         await asyncio.sleep(0)
-    await until(lambda: host.fate("subscribe /fast", "dropped") > 100)
     assert host.runtime.told() == []
     queued = host.registry.get_sample_value("wasmbed_ros2_route_queued", _labels("subscribe /fast"))
     assert queued is not None
     assert queued <= 16
     host.runtime.backlog_bytes = 0
     await until(lambda: len(host.runtime.told()) >= 16)
+
+
+async def test_peer_that_cannot_be_matched_is_in_the_figures_and_in_the_log(
+    host: Host, other: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    await host.open(topics=[topic(), topic("/other", STRING)])
+    other.publisher("/imu", IMU, SENSOR_DATA)
+    other.publisher("/other", IMU)
+    for route, says in (
+        ("subscribe /imu", "incompatible QoS with a publisher: reliability"),
+        ("subscribe /other", "a peer has /other as sensor_msgs::msg::dds_::Imu_, not std_msgs::msg::dds_::String_"),
+    ):
+        await until(lambda name=route: host.registry.get_sample_value("wasmbed_ros2_route_problems", _labels(name)), 20)
+        await until(lambda name=route, text=says: f"route={name} problem={text}" in caplog.text, 20)
 
 
 async def test_configured_topics_are_recorded_and_old_recordings_make_room(

@@ -148,6 +148,16 @@ async def test_rclpy_topics_pass_both_ways(peer: Peer, bridged: Node) -> None:
     assert (seen.node, seen.type) == ("/peer", "sensor_msgs/msg/Imu")
 
 
+async def test_rclpy_tells_of_peers_it_cannot_match(peer: Peer, bridged: Node) -> None:
+    subscription = bridged.subscription("/in", STRING, lambda _: None)
+    publisher = bridged.publisher("/out", STRING, qos.SENSOR_DATA)
+    await peer.run("publisher", topic="/in", type_name=STRING, best_effort=True)
+    await peer.run("subscribe", topic="/out", type_name=STRING)
+    for statistics, kind in ((subscription.statistics, "publisher"), (publisher.statistics, "subscription")):
+        await until(lambda it=statistics: it.problems, 20)
+        assert statistics.problems == [f"incompatible QoS with a {kind}: reliability"]
+
+
 async def test_an_application_uses_rclpy_through_its_routes(
     peer: Peer, ros_python: tuple[str, Path], domain_id: int
 ) -> None:
@@ -235,7 +245,7 @@ async def test_killed_worker_is_started_again_with_all_routes(
         await peer.run("echo", source="/to", target="/back", type_name=STRING)
 
         async def echoed(word: str) -> None:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(120):
                 while not any(word.encode() in told.data for told in host.runtime.told(Ros2Kind.MESSAGE)):
                     host.call("publish", 1, data=json.dumps({"data": word}).encode())
                     await asyncio.sleep(0.05)

@@ -27,13 +27,18 @@ class Received:
 
 @dataclass
 class EndpointStatistics:
-    """Counters of one publisher or subscription; problems has the last few, in words."""
+    """Counters of one publisher or subscription; problems has the last few, in words.
+
+    `overruns` counts how often the subscription's cache was found full: what came then has replaced older messages,
+    and DDS does not say how many.
+    """
 
     messages: int = 0
     payload_bytes: int = 0
     malformed: int = 0
     lost: int = 0
     dropped: int = 0
+    overruns: int = 0
     matched: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -108,5 +113,9 @@ class Backend(Protocol):
     async def nodes(self) -> Sequence[str]: ...
 
     async def endpoints(self, topic: str, *, publishers: bool) -> Sequence[GraphEndpoint]: ...
+
+    def type_problems(self, topic: str, type_name: str) -> Sequence[str]:
+        """Peers that have a topic with another type, in words; nothing where the RMW tells of them itself."""
+        ...
 
     async def aclose(self) -> None: ...

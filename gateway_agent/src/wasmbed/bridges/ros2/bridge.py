@@ -18,6 +18,7 @@ from wasmbed.bridges.ros2.shared import SharedSubscription
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from wasmbed.bridges.ros2.backend import EndpointStatistics
     from wasmbed.bridges.ros2.node import Node
     from wasmbed.bridges.ros2.qos import QosProfile
     from wasmbed.bridges.ros2.routes import Policy, Route
@@ -59,10 +60,11 @@ class Bridge:
         log.info("routes opened application=%s routes=%d", application, len(routes))
         return session
 
-    def attach(self, route: Route, sink: Sink) -> Callable[[], None]:
+    def attach(self, route: Route, sink: Sink) -> tuple[EndpointStatistics, Callable[[], None]]:
         """Give a topic's messages to a sink; routes of equal topic, type and QoS share one subscription.
 
-        But for latched topics, whose message each has to get of its own. Returns what detaches the sink again.
+        But for latched topics, whose message each has to get of its own. Returns the statistics of the subscription
+        and what detaches the sink again.
         """
         wanted = (route.target, route.type, route.qos)
         key = (*wanted, id(sink) if route.qos.transient_local else 0)
@@ -79,10 +81,15 @@ class Bridge:
                     del self._shared[key]
                     shared.close()
 
-        return detach
+        return shared.subscription.statistics, detach
 
     def forget(self, application: str) -> None:
         self._sessions.pop(application, None)
+
+    def look(self) -> None:
+        """Look for problems of all routes that come as no event, such as a peer with another type."""
+        for session in list(self._sessions.values()):
+            session.look()
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """By application and route: counters, queue, and problems of the route's endpoint."""

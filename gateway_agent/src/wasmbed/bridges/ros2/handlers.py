@@ -38,6 +38,7 @@ class Delivery:
     token: int = 0
     status: int = 0
     timestamp_ns: int = 0
+    checked: bool = True
 
 
 class Encoding:
@@ -107,7 +108,15 @@ class Handler:
 
         self._loop.call_soon_threadsafe(start)
 
+    def counted(self) -> dict[str, int]:
+        """The route's counters; `lost` and `overruns` are those of its subscription, 0 for what has none."""
+        return {**self.statistics.as_dict(), "lost": 0, "overruns": 0}
+
+    def look(self) -> None:
+        """Look for problems that come as no event."""
+
     def problems(self) -> list[str]:
+        """What is wrong with the route's endpoint, in words."""
         return []
 
     def close(self) -> None:
@@ -144,7 +153,8 @@ class TopicIn(Handler):
     def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
         super().__init__(bridge, route, on_ready)
         self.encoding, self.fields = route.encoding, route.fields
-        self._detach = bridge.attach(route, self)
+        self._codec = bridge.node.codecs.codec(route.type)
+        self._endpoint, self._detach = bridge.attach(route, self)
 
     def wants(self, now: float) -> bool:
         self.statistics.received += 1
@@ -153,11 +163,38 @@ class TopicIn(Handler):
         self.statistics.rate_limited += 1
         return False
 
-    def accept(self, data: bytes, source_timestamp: int) -> None:
-        self.deliver(Delivery("message", data, timestamp_ns=source_timestamp))
+    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> None:
+        self.deliver(Delivery("message", data, 0, 0, source_timestamp, checked))
+
+    def receive(self, capacity: int | None = None) -> Delivery | int | None:
+        while True:
+            found = super().receive(capacity)
+            if found is None or isinstance(found, int) or found.checked:
+                return found
+            try:
+                self._codec.loads(found.data)
+            except CdrError as error:
+                self.statistics.delivered -= 1
+                self.statistics.delivered_bytes -= len(found.data)
+                self.malformed()
+                self._endpoint.malformed += 1
+                self._endpoint.problem(str(error))
+                continue
+            return found
 
     def malformed(self) -> None:
         self.statistics.malformed += 1
+
+    def counted(self) -> dict[str, int]:
+        # Before the route: of the subscription that routes of equal topic, type and QoS share.
+        return {**super().counted(), "lost": self._endpoint.lost, "overruns": self._endpoint.overruns}
+
+    def look(self) -> None:
+        for problem in self.bridge.node.backend.type_problems(self.route.target, self.route.type):
+            self._endpoint.problem(problem)
+
+    def problems(self) -> list[str]:
+        return self._endpoint.problems
 
     def close(self) -> None:
         self._detach()
@@ -187,6 +224,10 @@ class TopicOut(Handler):
             raise BusyError(f"{self.route.name}: the subscriptions do not keep up")
         self.statistics.delivered += 1
         self.statistics.delivered_bytes += len(data)
+
+    def look(self) -> None:
+        for problem in self.bridge.node.backend.type_problems(self.route.target, self.route.type):
+            self._publisher.statistics.problem(problem)
 
     def problems(self) -> list[str]:
         return self._publisher.statistics.problems

@@ -87,11 +87,16 @@ class Session:
             )
         return handler
 
+    def look(self) -> None:
+        """Have every route look for problems that come as no event."""
+        for handler in self._handlers:
+            handler.look()
+
     def statistics(self) -> dict[str, Any]:
         """By route: its counters, what is queued, and problems in words."""
         return {
             f"{handler.route.direction} {handler.route.name}": {
-                **handler.statistics.as_dict(),
+                **handler.counted(),
                 "queued": len(handler.queue),
                 "queued_bytes": handler.queue.buffered_bytes,
                 "problems": list(handler.problems()),

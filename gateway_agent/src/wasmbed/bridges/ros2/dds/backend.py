@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wasmbed.bridges.ros2.dds.context import Context, Discovery
-from wasmbed.bridges.ros2.dds.endpoints import DdsPublisher, DdsSubscription
+from wasmbed.bridges.ros2.dds.endpoints import CACHE, LARGE_CACHE, DdsPublisher, DdsSubscription
 from wasmbed.bridges.ros2.dds.graph import GraphView, GraphWriter, NodeEntities
 from wasmbed.bridges.ros2.dds.services import CycloneClient, CycloneServer
 from wasmbed.bridges.ros2.dds.types import DdsTypes
@@ -68,10 +68,16 @@ class DdsBackend:
         self, topic: str, type_name: str, qos: QosProfile, callback: MessageCallback
     ) -> DdsSubscription:
         subscription = _Subscription(
-            self, self.context, dds_topic(topic), self.types.get(type_name), qos, callback, self.hash_data(type_name)
+            *(self, self.context, dds_topic(topic), self.types.get(type_name), qos, callback),
+            *(self.hash_data(type_name), self._cache(type_name)),
         )
         self.remember(subscription)
         return subscription
+
+    def _cache(self, type_name: str) -> int:
+        """How many samples of a type may wait for our thread."""
+        members = (field.type for message in self.codecs.store.closure(type_name).values() for field in message.fields)
+        return LARGE_CACHE if any(item.kind == "sequence" and not item.size for item in members) else CACHE
 
     def create_client(self, service: str, type_name: str, qos: QosProfile) -> CycloneClient:
         client = CycloneClient(self, service, type_name, qos)

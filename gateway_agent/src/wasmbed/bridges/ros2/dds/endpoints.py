@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2.backend import EndpointStatistics, Received
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Samples taken before other readers have their turn.
-BATCH: Final = 128
+# Samples that wait for our thread in the reader's own cache, whose overflow DDS does not count: deeper than asked for,
+# so that a busy machine loses nothing there, and less deep for types of any size.
+CACHE: Final = 512
+LARGE_CACHE: Final = 64
+# Samples taken at most before other readers have their turn.
+BATCH: Final = 1024
 MAX_MESSAGE: Final = 64 << 20
 _STATUS: Final = binding.core.DDSStatus
 
@@ -112,9 +117,14 @@ class DdsSubscription(_Endpoint):
         qos: QosProfile,
         callback: MessageCallback,
         user_data: bytes = b"",
+        cache: int = CACHE,
     ) -> None:
         super().__init__(context, topic, data_type)
         self._callback = callback
+        # Latched topics keep what was asked for: there the last ones alone are wanted.
+        if not qos.keep_all and not qos.transient_local:
+            qos = replace(qos, depth=max(qos.depth + 1, cache))
+        self._full = qos.depth if not qos.keep_all and not qos.transient_local and qos.depth <= BATCH else BATCH + 1
         self.entity = binding.sub.DataReader(
             context.participant, self._topic, binding.endpoint_qos(qos, user_data, writer=False)
         )
@@ -135,6 +145,8 @@ class DdsSubscription(_Endpoint):
                 return
             raise
         statistics, callback = self.statistics, self._callback
+        if len(samples) >= self._full:
+            statistics.overruns += 1
         for data, info in samples:
             if not info.valid_data:
                 continue

@@ -61,7 +61,8 @@ class RclpyBackend:
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
         self._number = 0
-        self._subscriptions: dict[int, tuple[MessageCallback, EndpointStatistics]] = {}
+        self._subscriptions: dict[int, MessageCallback] = {}
+        self._statistics: dict[int, EndpointStatistics] = {}
         self._services: dict[int, ServiceHandler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.rmw = ""
@@ -104,13 +105,17 @@ class RclpyBackend:
         return backend
 
     def create_publisher(self, topic: str, type_name: str, qos: QosProfile) -> RclpyPublisher:
-        return RclpyPublisher(self, self._create("publisher", topic=topic, type_name=type_name, qos=asdict(qos)))
+        number = self._create("publisher", topic=topic, type_name=type_name, qos=asdict(qos))
+        publisher = RclpyPublisher(self, number)
+        self._statistics[number] = publisher.statistics
+        return publisher
 
     def create_subscription(
         self, topic: str, type_name: str, qos: QosProfile, callback: MessageCallback
     ) -> RclpyEntity:
         entity = RclpyEntity(self, self._create("subscription", topic=topic, type_name=type_name, qos=asdict(qos)))
-        self._subscriptions[entity.number] = (callback, entity.statistics)
+        self._subscriptions[entity.number] = callback
+        self._statistics[entity.number] = entity.statistics
         return entity
 
     def create_client(self, service: str, type_name: str, qos: QosProfile) -> RclpyClient:
@@ -130,6 +135,10 @@ class RclpyBackend:
     async def endpoints(self, topic: str, *, publishers: bool) -> Sequence[GraphEndpoint]:
         header, _ = await self.ask("endpoints", topic=topic, publishers=publishers)
         return [GraphEndpoint(**item) for item in header["endpoints"]]
+
+    def type_problems(self, topic: str, type_name: str) -> Sequence[str]:
+        """Nothing: the worker tells of them."""
+        return ()
 
     def _create(self, kind: str, **arguments: Any) -> int:
         """Have the worker make an entity; what it says against that is logged and kept for the first use."""
@@ -181,6 +190,7 @@ class RclpyBackend:
 
     def forget(self, number: int) -> None:
         self._subscriptions.pop(number, None)
+        self._statistics.pop(number, None)
         self._services.pop(number, None)
         with contextlib.suppress(CallError):
             self.send({"op": "close", "entity": number})
@@ -212,11 +222,15 @@ class RclpyBackend:
 
     def _handle(self, header: dict[str, Any], payload: bytes) -> None:
         event = header.get("event")
-        if event == "message" and (found := self._subscriptions.get(header["id"])):
-            callback, statistics = found
+        statistics = self._statistics.get(header.get("id", 0))
+        if event == "message" and (callback := self._subscriptions.get(header["id"])) and statistics:
             statistics.messages += 1
             statistics.payload_bytes += len(payload)
             callback(payload, Received(time.time_ns()))
+        elif event == "problem" and statistics:
+            statistics.problem(str(header["text"])[:256])
+        elif event == "lost" and statistics:
+            statistics.lost = int(header["total"])
         elif event == "answer" and (future := self._answers.get(header["number"])):
             if not future.done() and "error" in header:
                 future.set_exception(CallError(f"rclpy: {header['error']}"))

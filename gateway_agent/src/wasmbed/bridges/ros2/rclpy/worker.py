@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import json
 import os
 import struct
@@ -20,8 +21,20 @@ from rclpy.callback_groups import ReentrantCallbackGroup  # type: ignore[import-
 from rclpy.duration import Duration  # type: ignore[import-not-found]
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor  # type: ignore[import-not-found]
 from rclpy.node import Node  # type: ignore[import-not-found]
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy  # type: ignore[import-not-found]
+from rclpy.qos import (  # type: ignore[import-not-found]
+    DurabilityPolicy,
+    HistoryPolicy,
+    LivelinessPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
 from rclpy.serialization import deserialize_message, serialize_message  # type: ignore[import-not-found]
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks  # type: ignore[import-not-found]
+except ImportError:  # before jazzy
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks  # type: ignore[import-not-found]
 
 MAX_FRAME = 80 << 20
 _PARTS = {
@@ -79,7 +92,24 @@ class Worker:
             self.output.flush()
 
     def publisher(self, entity: int, topic: str, type_name: str, qos: dict[str, Any]) -> None:
-        self.entities[entity] = self.node.create_publisher(find(type_name), topic, profile(qos))
+        events = PublisherEventCallbacks(
+            incompatible_qos=self.incompatible(entity, "subscription"), **self.other_type(entity, "subscription")
+        )
+        self.entities[entity] = self.node.create_publisher(find(type_name), topic, profile(qos), event_callbacks=events)
+
+    def incompatible(self, entity: int, peer: str) -> Any:
+        def told(event: Any) -> None:
+            policy = qos_policy_name_from_kind(event.last_policy_kind).removesuffix("_QOS_POLICY").lower()
+            self.send({"event": "problem", "id": entity, "text": f"incompatible QoS with a {peer}: {policy}"})
+
+        return told
+
+    def other_type(self, entity: int, peer: str) -> dict[str, Any]:
+        """The callback for a peer with another type on the topic; Humble has none."""
+        text = f"a {peer} has the topic with another type"
+        if "incompatible_type" not in inspect.signature(PublisherEventCallbacks).parameters:
+            return {}
+        return {"incompatible_type": lambda _: self.send({"event": "problem", "id": entity, "text": text})}
 
     def publish(self, entity: int, payload: bytes) -> None:
         self.entities[entity].publish(payload)
@@ -88,8 +118,19 @@ class Worker:
         def received(data: bytes) -> None:
             self.send({"event": "message", "id": entity}, data)
 
+        def lost(event: Any) -> None:
+            self.send({"event": "lost", "id": entity, "total": event.total_count})
+
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=self.incompatible(entity, "publisher"),
+            message_lost=lost,
+            **self.other_type(entity, "publisher"),
+        )
         self.entities[entity] = self.node.create_subscription(
-            find(type_name), topic, received, profile(qos), raw=True, callback_group=self.group
+            *(find(type_name), topic, received, profile(qos)),
+            raw=True,
+            callback_group=self.group,
+            event_callbacks=events,
         )
 
     def client(self, entity: int, service: str, type_name: str, qos: dict[str, Any]) -> None:
