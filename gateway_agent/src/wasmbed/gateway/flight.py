@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from wasmbed.api import Incident, timestamp
 from wasmbed.bridges.mavlink.commands import Command
 from wasmbed.bridges.mavlink.modes import mode_command
-from wasmbed.gateway.flight_model import PILOT_MODES, Claim, DeviceRecord, Gate, Ids, bind, flying_words, view
+from wasmbed.gateway.flight_model import (
+    PILOT_MODES,
+    Claim,
+    DeviceRecord,
+    Gate,
+    Ids,
+    bind,
+    flying_words,
+    saved_incident,
+    view,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -185,7 +195,7 @@ class Flight:
                 self._flying[int(row[0]), int(row[1])] = min(float(row[2]), self._clock())
         incidents = values.get("incidents")
         for name, items in (incidents if isinstance(incidents, dict) else {}).items():
-            known = [_incident(item) for item in _rows(items)]
+            known = [saved_incident(item) for item in _rows(items)]
             self._incidents[name] = deque((item for item in known if item is not None), maxlen=INCIDENTS)
         self._suspended |= {name for name in _rows(values.get("suspended")) if isinstance(name, str)}
 
@@ -393,10 +403,3 @@ def _call(listeners: Iterable[Callable[..., None]], *values: object) -> None:
 
 def _rows(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _incident(value: object) -> Incident | None:
-    if not isinstance(value, dict):
-        return None
-    texts = [value.get(name, "") for name in ("time", "reason", "message", "application")]
-    return Incident(*texts) if all(isinstance(text, str) for text in texts) and texts[0] and texts[1] else None
