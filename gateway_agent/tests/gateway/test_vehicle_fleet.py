@@ -208,7 +208,8 @@ def test_no_vehicle_is_lost_and_every_write_is_a_change(fleet: VehicleSite) -> N
         REPORT.write_text(json.dumps(figures, indent=2) + "\n")
     assert watch.alive
     assert figures["lost"] == 0
-    assert after_mib - before_mib < 16
+    # From the first tenth on: what is kept of each vehicle grows to its bounds by then.
+    assert after_mib - resident_mib[1] < 8
     for name in fleet.names:
         shown = [{field: state["vehicle"][field] for field in SHOWN} for state in watch.shown[name]]
         history = [on_ground, *shown]

@@ -17,17 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from wasmbed.api import Incident, timestamp
 from wasmbed.bridges.mavlink.commands import Command
 from wasmbed.bridges.mavlink.modes import mode_command
-from wasmbed.gateway.flight_model import (
-    PILOT_MODES,
-    Claim,
-    DeviceRecord,
-    Gate,
-    Ids,
-    bind,
-    flying_words,
-    saved_incident,
-    view,
-)
+from wasmbed.gateway.flight_model import PILOT_MODES, Claim, DeviceRecord, Gate, Ids, bind, flying_words, restored, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -193,10 +183,8 @@ class Flight:
         for row in _rows(values.get("flying")):
             if isinstance(row, list) and len(row) == 3 and all(isinstance(item, (int, float)) for item in row):
                 self._flying[int(row[0]), int(row[1])] = min(float(row[2]), self._clock())
-        incidents = values.get("incidents")
-        for name, items in (incidents if isinstance(incidents, dict) else {}).items():
-            known = [saved_incident(item) for item in _rows(items)]
-            self._incidents[name] = deque((item for item in known if item is not None), maxlen=INCIDENTS)
+        for name, items in restored(values.get("incidents")).items():
+            self._incidents[name] = deque(items, maxlen=INCIDENTS)
         self._suspended |= {name for name in _rows(values.get("suspended")) if isinstance(name, str)}
 
     # Life

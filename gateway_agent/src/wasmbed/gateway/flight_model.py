@@ -113,8 +113,14 @@ def flying_words(state: VehicleState) -> str:
     return "is armed" if state.armed else ""
 
 
-def saved_incident(value: object) -> Incident | None:
-    """An incident as it was saved, None for what is none."""
+def restored(value: object) -> dict[str, list[Incident]]:
+    """The incidents of devices as they were saved; what is none is left out."""
+    rows = value if isinstance(value, dict) else {}
+    found = {name: [_incident(item) for item in items] for name, items in rows.items() if isinstance(items, list)}
+    return {name: [item for item in items if item is not None] for name, items in found.items()}
+
+
+def _incident(value: object) -> Incident | None:
     if not isinstance(value, dict):
         return None
     texts = [value.get(name, "") for name in ("time", "reason", "message", "application")]
