@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from applications import COUNTER, ENDLESS, HELLO, HELLO_TWO, TRAPS, application
-from board_support import BOARDS, BUILD, FIRMWARE
+from board_support import BOARDS
 from device_support import DEADLINE_S, DEVICE, LINE_OUT_S, Device, compiled, powered
 from wasmbed.link.smp import Id, Op, ResultError
 from wasmbed.runtime import Delivery, Limits, LogEvent, Provision, RequestRefused, Secret, abi, sealing
 from wasmbed.runtime.abi import SensorKind
 from wasmbed.tools import sensors
-from wbi_support import make
+
+from tests.support.firmware import BUILD, FIRMWARE, build
 
 sys.path.insert(0, str(FIRMWARE / "tools"))
 import sizes
@@ -33,7 +34,7 @@ INSTANCE = f"uid-1/{DEVICE}"
 
 @pytest.fixture(scope="session")
 def images() -> None:
-    make(*(str(BUILD / board / "app.flash") for board in BOARDS))
+    build(*(BUILD / board / "app.flash" for board in BOARDS))
 
 
 @pytest.fixture
@@ -310,8 +311,16 @@ async def test_module_that_the_gateway_does_not_serve_is_unavailable(device: Dev
     assert device.lines()[0] == str(abi.Code.UNAVAILABLE.value)
 
 
-async def test_lost_link_fails_what_is_unanswered_and_is_told(device: Device) -> None:
+@pytest.fixture
+async def impatient(images: None, board_name: str, tmp_path: Path) -> AsyncIterator[Device]:
+    """A device that gives its session up after 3 s."""
+    async with powered(Device(board_name, tmp_path / "flash.bin", heartbeat_s=1.0)) as running:
+        yield running
+
+
+async def test_lost_link_fails_what_is_unanswered_and_is_told(impatient: Device) -> None:
     """The session is gone after three heartbeats; what was written meanwhile comes when it is back."""
+    device = impatient
     # One line an event: hundred times its type, and its source or, of a RESULT, its status.
     text = (
         COMMANDER[: COMMANDER.index("(call $number (local.get $type))")]

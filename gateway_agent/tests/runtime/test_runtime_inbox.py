@@ -191,7 +191,7 @@ def test_an_interruption_ends_a_wait_and_is_not_lost() -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     inbox.interrupt()
-    assert ended.wait(10)
+    assert ended.wait(60)
     thread.join()
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from wasmbed.files import write_atomically
+
 if TYPE_CHECKING:
     import argparse
 
@@ -48,7 +50,7 @@ def ensure(path: Path) -> tuple[str, bool]:
     """
     made = not path.exists()
     if made:
-        _write(path, X25519PrivateKey.generate().private_bytes_raw(), 0o600)
+        write_atomically(path, base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()) + b"\n")
     public = read(path).public_key().public_bytes_raw()
     beside = path.with_name(path.name + ".pub")
     text = base64.b64encode(public).decode()
@@ -57,19 +59,8 @@ def ensure(path: Path) -> tuple[str, bool]:
     except (OSError, UnicodeDecodeError):
         told = False
     if not told:
-        _write(beside, public, 0o644)
+        write_atomically(beside, f"{text}\n".encode(), mode=0o644)
     return text, made or not told
-
-
-def _write(path: Path, key: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(base64.b64encode(key) + b"\n")
-        os.fchmod(file.fileno(), mode)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def run(arguments: argparse.Namespace) -> int:
