@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
-from board_support import BOARDS, BUILD, FIRMWARE
+from board_support import BOARDS
 from device_support import Device, powered
 from wasmbed.link import smp
 from wasmbed.link.exchange import Priority
 from wasmbed.link.mcuboot import McuImages
 from wasmbed.runtime import RequestRefused
-from wbi_support import make
+
+from tests.support.firmware import BUILD, FIRMWARE, build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +26,7 @@ STATE, UPLOAD, ERASE = 0, 1, 5
 
 @pytest.fixture(scope="session")
 def images() -> None:
-    make(*(str(BUILD / board / f"app.{kind}") for board in BOARDS for kind in ("bin", "flash")))
+    build(*(BUILD / board / f"app.{kind}" for board in BOARDS for kind in ("bin", "flash")))
 
 
 @pytest.fixture

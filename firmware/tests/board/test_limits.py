@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import wasmtime
 from applications import application
-from board_support import BOARDS, BUILD, CLASS, FIRMWARE
+from board_support import BOARDS, CLASS
 from device_support import Device, powered
 from wasmbed.runtime import RequestRefused
 from wasmbed.tools import interpreter, pack
-from wbi_support import make
+
+from tests.support.firmware import BUILD, FIRMWARE, build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,7 +32,7 @@ COMPILE = {
 
 @pytest.fixture(scope="session")
 def images() -> None:
-    make("host", *(str(BUILD / board / "app.flash") for board in BOARDS))
+    build("host", *(BUILD / board / "app.flash" for board in BOARDS))
 
 
 @pytest.fixture(autouse=True)
