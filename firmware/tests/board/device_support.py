@@ -50,6 +50,8 @@ class Device:
     flash: Path
     program: str = "app"
     cut: str = ""
+    # Three missed ones end a session: generous, as a busy host may not let the machine run for seconds.
+    heartbeat_s: float = 10.0
     links: list[LinkState] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -63,7 +65,7 @@ class Device:
             device_id=DEVICE.encode(), gateway_id=GATEWAY.encode(), privates=(GATEWAY_PRIVATE,), devices=(self.key,)
         )
         endpoint = Endpoint("unix", str(self._line))
-        self.mcu = McuSession(endpoint, lambda: (ends,), heartbeat_s=1.0, on_link=self.links.append)
+        self.mcu = McuSession(endpoint, lambda: (ends,), heartbeat_s=self.heartbeat_s, on_link=self.links.append)
         self.process: asyncio.subprocess.Process | None = None
         self._session: asyncio.Future[None] | None = None
 
