@@ -78,7 +78,7 @@ def parameter_of_the_bridge(site: Site, gateway: str, domain: int, **environment
 
 
 def backend_is_hardened_and_works(site: Site, gateway: str, peer: str, domain: int) -> None:
-    """The rclpy worker in the agent's unit: topics from another host, services with a real node, the unit as shut off as before."""
+    """The rclpy worker in the agent's unit: topics from another host, services with a real node, the unit shut off."""
     wait("the bridge runs", lambda: figure(site, gateway, f'wasmbed_ros2_up{{domain="{domain}"}}') == 1.0, timeout_s=90)
     # Above 64 KB the first message is often lost, the ones after it come.
     image = {"height": 200, "width": 500, "encoding": "mono8", "step": 500, "data": "A" * 133_332 + "AA=="}

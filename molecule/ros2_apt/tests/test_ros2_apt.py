@@ -28,13 +28,13 @@ def test_repository_is_trusted_by_its_key_alone(site: Site, gateway: str) -> Non
 
 
 def test_repository_with_another_key_is_refused(site: Site, gateway: str) -> None:
-    keyring = "/etc/apt/keyrings/wasmbed-ros2.asc"
-    only = "--option=Dir::Etc::SourceList=/run/other.sources --option=Dir::Etc::SourceParts=- --option=Dir::State::Lists=/run/lists"
-    site.run(
-        gateway,
-        f"mkdir -p /run/lists/partial && sed 's,{keyring},/usr/share/keyrings/debian-archive-keyring.gpg,' {SOURCE} > /run/other.sources",
+    other = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    site.run(gateway, "mkdir -p /run/lists/partial")
+    site.run(gateway, f"sed 's,/etc/apt/keyrings/wasmbed-ros2.asc,{other},' {SOURCE} > /run/other.sources")
+    options = ("Dir::Etc::SourceList=/run/other.sources", "Dir::Etc::SourceParts=-", "Dir::State::Lists=/run/lists")
+    refused = site.host(gateway).run(
+        f"apt-get update --error-on=any {' '.join(f'--option={item}' for item in options)}"
     )
-    refused = site.host(gateway).run(f"apt-get update {only} --error-on=any")
     assert refused.rc != 0
     assert "NO_PUBKEY" in refused.stdout + refused.stderr
 
