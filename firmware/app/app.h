@@ -67,6 +67,11 @@ struct instance {
     bool halt;             /* the record is gone: stop */
     bool changed;          /* the gateway has not been told of the state */
     bool handed_over;      /* the state in the store is for this start */
+    bool on_trial;         /* trial.c: an update, with a version before it to go back to */
+    bool trying;           /* and it was started */
+    bool trial_state;      /* the state in the store is of the version before */
+    bool rolled_back;      /* the gateway has not been told of it */
+    uint32_t trial_ms;     /* when it was started */
 
     uint16_t timers_set;
     struct timer timers[APP_TIMERS];
@@ -119,6 +124,23 @@ enum wb_rc instances_start(void *context, const struct wb_start *start, struct w
 enum wb_rc instances_stop(void *context, struct wb_text name);
 uint32_t instances_count(void *context);
 bool instances_row(void *context, uint32_t index, struct wb_instance_row *row);
+
+/* ---- trial.c: updates that have to prove themselves ------------------------------------------------------------------ */
+/* After a reset: goes on with what a power cut interrupted. */
+void trial_boot(struct instance *instance);
+/* Before the record of a start changes, and after it. */
+void trial_prepare(struct instance *instance, bool update);
+void trial_order(struct instance *instance);
+/* The instance starts; ends the trial when its minute is over; the instance was stopped for good. */
+void trial_started(struct instance *instance);
+void trial_check(struct instance *instance);
+void trial_drop(struct instance *instance);
+/* The instance failed for this reason and its why_name; true when the version before is to run again. */
+bool trial_failed(struct instance *instance, const char *why);
+/* What an update on trial goes back to; false without one. */
+bool trial_before(const struct instance *instance, struct wb_start *before);
+/* Key of the start request that was taken back, and why; null without one. */
+const uint8_t *trial_rolled_back(const struct instance *instance, const char **why);
 
 /* ---- events.c ----------------------------------------------------------------------------------------------------- */
 void events_clear(struct instance *instance);
@@ -175,6 +197,8 @@ struct telemetry {
 extern struct telemetry app_telemetry[APP_TELEMETRY];
 /* Keeps the newest record of a kind. */
 bool telemetry_put(uint32_t kind, const uint8_t *data, uint32_t length);
+/* Drops the records, not who reads which kinds. */
+void telemetry_forget(void);
 
 /* ---- host_secure.c -------------------------------------------------------------------------------------------------- */
 enum wb_rc secure_secret(void *context, struct wb_text application, const uint8_t *key, uint64_t sequence);

@@ -31,6 +31,10 @@
 #define APP_STATE_MAX 256u
 #define APP_TELEMETRY_BYTES 48u
 #define APP_SETPOINT_AGE_MS 500u
+/* An update that fails before is taken back; test builds wait for less. */
+#ifndef APP_TRIAL_MS
+#define APP_TRIAL_MS 60000u
+#endif
 /* Fuel of a slice: a fraction of a millisecond, after which the link has its turn. */
 #define APP_SLICE 16384u
 

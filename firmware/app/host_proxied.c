@@ -60,14 +60,22 @@ static uint32_t rights_of(const struct call *call) {
     return instance_record(call->instance, &start) ? start.rights : 0;
 }
 
-/* What acts on the vehicle needs ownership and a right. */
+static bool vehicle_is_there(void) { return (app_available & WB_GRANT_PX4) != 0; }
+
+/* What acts on the vehicle needs the vehicle, ownership and a right. */
 static int32_t may(const struct call *call, uint32_t right) {
+    if (!vehicle_is_there()) {
+        return ABI_UNAVAILABLE;
+    }
     return call->instance->owner && (rights_of(call) & right) != 0 ? 0 : ABI_DENIED;
 }
 
 int32_t px4_acquire(struct call *call) {
     struct args none;
     args_begin(&none);
+    if (!vehicle_is_there()) {
+        return ABI_UNAVAILABLE;
+    }
     for (uint32_t i = 0; i < APP_INSTANCES; i++) {
         if (app_instances[i].owner && &app_instances[i] != call->instance) {
             return ABI_BUSY;
@@ -127,6 +135,12 @@ static uint32_t place_of(struct call *call, uint32_t kind, int32_t *refused) {
     return APP_TELEMETRY;
 }
 
+void telemetry_forget(void) {
+    for (uint32_t i = 0; i < APP_TELEMETRY; i++) {
+        app_telemetry[i].bytes = 0;
+    }
+}
+
 bool telemetry_put(uint32_t kind, const uint8_t *data, uint32_t length) {
     if (kind == 0 || kind > ABI_TELEMETRY_KINDS || length == 0 || length > APP_TELEMETRY_BYTES) {
         return false;
@@ -179,6 +193,9 @@ int32_t px4_read(struct call *call) {
     }
     if (kind == 0 || kind > ABI_TELEMETRY_KINDS) {
         return ABI_INVALID;
+    }
+    if (!vehicle_is_there()) {
+        return ABI_UNAVAILABLE;
     }
     const uint32_t index = place_of(call, kind, &refused);
     if (index == APP_TELEMETRY) {

@@ -49,6 +49,9 @@ bool instances_use(const uint8_t *digest) {
         if (instance_record(&app_instances[i], &start) && memcmp(start.digest, digest, WB_DIGEST_SIZE) == 0) {
             return true;
         }
+        if (trial_before(&app_instances[i], &start) && memcmp(start.digest, digest, WB_DIGEST_SIZE) == 0) {
+            return true;
+        }
         /* One that is being replaced runs on out of its object. */
         const struct wbi_header *running = (const void *)app_instances[i].wbi.object;
         if (app_instances[i].phase != PHASE_NONE && memcmp(running->digest, digest, WB_DIGEST_SIZE) == 0) {
@@ -185,9 +188,26 @@ static void end_run(struct instance *instance) {
     events_clear(instance);
 }
 
+/* An update failed on trial: the version before starts again. */
+static void roll_back(struct instance *instance) {
+    end_run(instance);
+    instance->failures = 0;
+    instance->restarts++;
+    instance->due_ms = app_now_ms();
+    instance->handed_over = instance->trial_state;
+    instance->why_name[0] = '\0';
+    set_state(instance, WB_STARTING, WB_REASON_NONE, NULL);
+    instance->changed = true;
+    changes++;
+}
+
 static void fail(struct instance *instance, enum wb_reason reason, const char *why, struct wb_text name) {
     keep_name(instance, name);
     instance->failures = (uint8_t)(instance->failures < 7 ? instance->failures + 1 : 7);
+    if (trial_failed(instance, why)) {
+        roll_back(instance);
+        return;
+    }
     uint32_t pause = BACKOFF_MS << (instance->failures - 1u);
     pause = pause < BACKOFF_MOST_MS ? pause : BACKOFF_MOST_MS;
     instance->due_ms = app_now_ms() + pause;
@@ -220,6 +240,7 @@ static void start_now(struct instance *instance) {
     }
     events_clear(instance);
     instance->started_ms = app_now_ms();
+    trial_started(instance);
     const char *refused = bind(instance, &start, &why);
     if (refused != NULL) {
         fail(instance, WB_REASON_INVALID_MODULE, refused, why.name);
@@ -371,6 +392,7 @@ static void slice(struct instance *instance) {
 /* Between calls: an order to stop, or the next event. */
 static bool next_call(struct instance *instance) {
     const uint32_t now = app_now_ms();
+    trial_check(instance);
     if (instance->state == WB_FAILED && now - instance->failed_ms > GOOD_AFTER_MS) {
         instance->failures = 0;
         set_state(instance, WB_RUNNING, WB_REASON_NONE, NULL);
@@ -470,6 +492,7 @@ void instances_link(bool up) {
 void instances_boot(void) {
     struct wb_start start;
     for (uint32_t i = 0; i < APP_INSTANCES; i++) {
+        trial_boot(&app_instances[i]);
         if (instance_record(&app_instances[i], &start)) {
             app_instances[i].wanted = true;
             app_instances[i].due_ms = app_now_ms();
@@ -502,11 +525,13 @@ enum wb_rc instances_start(void *context, const struct wb_start *start, struct w
         why->text = "the module needs more memory than this device gives";
         return WB_RC_NOMEM;
     }
+    const bool update = instance->wanted;
+    trial_prepare(instance, update);
     if (!store_put(record_of(instance), start->record, start->record_bytes)) {
         why->text = "the flash failed";
         return WB_RC_UNKNOWN;
     }
-    const bool update = instance->wanted;
+    trial_order(instance);
     instance->wanted = true;
     instance->halt = false;
     instance->restart = update;
@@ -530,6 +555,7 @@ enum wb_rc instances_stop(void *context, struct wb_text name) {
     if (!store_put(record_of(instance), "", 0)) {
         return WB_RC_UNKNOWN;
     }
+    trial_drop(instance);
     instance->halt = true;
     return WB_RC_OK;
 }
@@ -563,8 +589,11 @@ bool instances_row(void *context, uint32_t index, struct wb_instance_row *row) {
         row->dropped = instance->dropped_all;
         row->state = instance->state;
         row->reason = instance->reason;
-        row->why.text = instance->why;
-        row->why.name = (struct wb_text){instance->why_name, instance->why != NULL ? (uint32_t)strlen(instance->why_name) : 0};
+        row->previous = trial_rolled_back(instance, &row->why.text);
+        if (instance->why != NULL) {
+            row->why.text = instance->why;
+            row->why.name = (struct wb_text){instance->why_name, (uint32_t)strlen(instance->why_name)};
+        }
         return true;
     }
     return false;

@@ -103,7 +103,7 @@ enum wb_rc modules_begin(void *context, const uint8_t *digest, const uint8_t *co
     }
     number = number != FLASH_MODULES ? number : choose();
     if (number == FLASH_MODULES) {
-        why->text = "every place for a module is in use";
+        why->text = "every place for a module is in use or kept for an update on trial";
         return WB_RC_NOMEM;
     }
     struct module_header header = {.magic = MODULE_MAGIC, .bytes = bytes};

@@ -1,5 +1,5 @@
-/* What goes to the gateway: requests to host modules, states, lines for the journal. Requests keep their order: the first
- * one is sent again until the gateway has it. Lines are sent once. */
+/* What goes to the gateway: requests to host modules, states, lines for the journal. Requests and lines keep their order:
+ * the first one of each is sent again until the gateway has it. */
 #include <stddef.h>
 #include <string.h>
 
@@ -18,12 +18,13 @@ struct note {
     uint8_t op;     /* or level */
     uint8_t args, arg_bytes, sent;
     uint16_t data_bytes, reserved;
-    uint32_t token, number, at_ms; /* at: sent, or queued as long as it is not */
+    uint32_t token; /* or lines that were left out before this one */
+    uint32_t number, at_ms; /* at: sent, or queued as long as it is not */
 };
 
 static uint8_t ring[APP_NOTES_BYTES] __attribute__((aligned(4)));
 static uint32_t used;
-static uint32_t number; /* of the last request */
+static uint32_t number; /* of the last request or line */
 static uint16_t last;   /* where it lies */
 static uint32_t lines_dropped[APP_INSTANCES];
 
@@ -74,6 +75,11 @@ static struct note *add(const struct instance *instance, uint32_t arg_bytes, uin
     note->arg_bytes = (uint8_t)arg_bytes;
     note->data_bytes = (uint16_t)data_bytes;
     note->at_ms = app_now_ms();
+    if (number == 0) {
+        (void)wb_link_random(&app_link, (uint8_t *)&number, sizeof number);
+        number &= 0x3fffffffu; /* far from the end of 32 bits */
+    }
+    note->number = ++number;
     used += bytes;
     return note;
 }
@@ -113,15 +119,10 @@ int32_t notes_request(struct instance *instance, enum note_op op, uint32_t token
     if (note == NULL) {
         return ABI_AGAIN;
     }
-    if (number == 0) {
-        (void)wb_link_random(&app_link, (uint8_t *)&number, sizeof number);
-        number &= 0x3fffffffu; /* far from the end of 32 bits */
-    }
     note->kind = NOTE_REQUEST;
     note->op = (uint8_t)op;
     note->args = (uint8_t)arg_count;
     note->token = token;
-    note->number = ++number;
     if (args_bytes != 0) {
         memcpy(args_of(note), args, args_bytes);
     }
@@ -164,6 +165,8 @@ void notes_log(struct instance *instance, uint32_t level, const uint8_t *text, u
     }
     note->kind = NOTE_LINE;
     note->op = (uint8_t)level;
+    note->token = lines_dropped[index];
+    lines_dropped[index] = 0;
     for (uint32_t i = 0; i < length; i++) {
         data_of(note)[i] = text[i] < ' ' ? ' ' : text[i] > '~' ? '?' : text[i]; /* a cut line stays a text */
     }
@@ -193,7 +196,7 @@ void notes_link_lost(void) {
 void notes_accepted(void *context, uint32_t accepted) {
     (void)context;
     for (uint32_t offset = 0; offset < used; offset += at(offset)->bytes) {
-        if (at(offset)->kind == NOTE_REQUEST && at(offset)->number == accepted) {
+        if (at(offset)->number == accepted) {
             drop(offset);
             return;
         }
@@ -268,17 +271,26 @@ static bool next_state(struct wb_cbor_out *out) {
         }
         char text[WB_MESSAGE_TEXT_MAX];
         uint32_t length = 0;
-        for (const char *from = instance->why; from != NULL && *from != '\0' && length < 60; from++) {
+        const char *why;
+        const uint8_t *previous = trial_rolled_back(instance, &why);
+        why = instance->why != NULL ? instance->why : why;
+        for (const char *from = why; from != NULL && *from != '\0' && length < (instance->why != NULL ? 60u : sizeof text); from++) {
             text[length++] = *from;
         }
-        if (length != 0 && instance->why_name[0] != '\0') {
+        if (instance->why != NULL && instance->why_name[0] != '\0') {
             text[length++] = ':';
             text[length++] = ' ';
             for (const char *from = instance->why_name; *from != '\0'; from++) {
                 text[length++] = *from;
             }
         }
-        wb_put_map(out, 5);
+        const bool news = instance->rolled_back && previous != NULL;
+        instance->rolled_back = false;
+        wb_put_map(out, news ? 6 : 5);
+        if (news) {
+            wb_put_uint(out, 5);
+            wb_put_bytes(out, previous, 32);
+        }
         wb_put_uint(out, 0);
         wb_put_text_bytes(out, start.instance.data, start.instance.length);
         wb_put_uint(out, 1);
@@ -297,20 +309,27 @@ static bool next_state(struct wb_cbor_out *out) {
 static bool next_line(struct wb_cbor_out *out) {
     for (uint32_t offset = 0; offset < used; offset += at(offset)->bytes) {
         struct note *note = at(offset);
-        if (note->kind == NOTE_LINE) {
-            wb_put_map(out, 4);
-            wb_put_uint(out, 0);
-            put_instance(out, &app_instances[note->instance]);
-            wb_put_uint(out, 1);
-            wb_put_uint(out, note->op);
-            wb_put_uint(out, 2);
-            wb_put_text_bytes(out, data_of(note), note->data_bytes);
-            wb_put_uint(out, 3);
-            wb_put_uint(out, lines_dropped[note->instance]);
-            lines_dropped[note->instance] = 0;
-            drop(offset);
-            return true;
+        if (note->kind != NOTE_LINE) {
+            continue;
         }
+        const uint32_t now = app_now_ms();
+        if (note->sent && now - note->at_ms < RESEND_MS) {
+            return false;
+        }
+        note->sent = 1;
+        note->at_ms = now;
+        wb_put_map(out, 5);
+        wb_put_uint(out, 0);
+        put_instance(out, &app_instances[note->instance]);
+        wb_put_uint(out, 1);
+        wb_put_uint(out, note->op);
+        wb_put_uint(out, 2);
+        wb_put_text_bytes(out, data_of(note), note->data_bytes);
+        wb_put_uint(out, 3);
+        wb_put_uint(out, note->token);
+        wb_put_uint(out, 4);
+        wb_put_uint(out, note->number);
+        return true;
     }
     return false;
 }

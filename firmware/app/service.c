@@ -17,6 +17,9 @@ static const struct wb_info info = {
 static enum wb_rc provide(void *context, uint32_t available) {
     (void)context;
     app_available = available;
+    if ((available & WB_GRANT_PX4) == 0) {
+        telemetry_forget(); /* what the vehicle said before it went is of no use when it is back */
+    }
     return WB_RC_OK;
 }
 

@@ -6,7 +6,7 @@ BOARD_IMAGES := exerciser app
 BOARD_PROGRAMS := $(BOARD_IMAGES) app-faults
 PROGRAM_app := $(wildcard app/*.c link/src/*.c)
 PROGRAM_app-faults = $(PROGRAM_app)
-PROGRAM_FLAGS_app-faults = $(PROGRAM_FLAGS_app) -DFLASH_FAULTS
+PROGRAM_FLAGS_app-faults = $(PROGRAM_FLAGS_app) -DFLASH_FAULTS -DAPP_TRIAL_MS=10000u
 PROGRAM_LIBS_app-faults = $(PROGRAM_LIBS_app)
 PROGRAM_FLAGS_app := -Iapp -Iwasm/include $(LINK_INCLUDES)
 PROGRAM_LIBS_app := libwbi.a libbearssl.a

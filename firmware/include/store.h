@@ -22,6 +22,10 @@ enum store_type {
     STORE_BOOT = 7,     /* the loader's */
     STORE_STATE_0 = 8,  /* what an application handed over to its next version */
     STORE_STATE_1 = 9,
+    STORE_BEFORE_0 = 10, /* the start request before an update, as long as that one is on trial */
+    STORE_BEFORE_1 = 11,
+    STORE_FAILED_0 = 12, /* the update that was taken back, and why */
+    STORE_FAILED_1 = 13,
     STORE_TYPES
 };
 

@@ -72,11 +72,6 @@ $(BUILD)/unit/liblinkshim.so: tests/link/shim.c tests/link/device.c $(LINK_SOURC
 	@$(CC_host) $(CFLAGS) $(BEARSSL_FLAGS) -Wno-conversion -Wno-unused-parameter -Wno-sign-compare -g -O1 -shared -fPIC -fsanitize=undefined \
 	  -fsanitize-undefined-trap-on-error -Ilink/include $(filter %.c,$^) $(BEARSSL_SOURCES) -o $@
 
-# Adds the link's figures to build/bench/firmware.json.
-.PHONY: bench-link
-bench-link:
-	@$(PYTHON) bench/link.py --output $(ROOT)/build/bench/firmware.json
-
 # ---- fuzzing: what comes over the wire, and what an authentic gateway may send ---------------------------------------
 .PHONY: fuzz-link_wire fuzz-link_smp
 fuzz: fuzz-link_wire fuzz-link_smp

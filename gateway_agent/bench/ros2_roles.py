@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wasmbed.bridges.ros2 import qos
@@ -22,16 +23,20 @@ from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SAMPLE = "bench_msgs/msg/Sample"
 DEFINITION = {SAMPLE: "uint64 timestamp\nfloat64[7] pose\nfloat32[30] values\n"}
 IMU = "sensor_msgs/msg/Imu"
+# From its first timer on, so that it runs before it storms.
 STORM = """(module (import "wasmbed:sys" "clock_monotonic_ns" (func $clock (result i64)))
+  (import "wasmbed:sys" "timer_set" (func $timer (param i32 i32 i32) (result i32)))
   (func (export "wasmbed_abi_1"))
-  (func (export "wasmbed_init") (result i32) (loop (drop (call $clock)) (br 0)) (i32.const 0)))"""
+  (func (export "wasmbed_init") (result i32) (call $timer (i32.const 0) (i32.const 10) (i32.const 0)))
+  (func (export "wasmbed_event") (param i32 i32 i32) (result i32) (loop (drop (call $clock)) (br 0)) (i32.const 0)))"""
 LOOPBACK = Discovery(interfaces=("lo",))
 RATE_HZ = 1000
+# Shorter sleeps cost more than they keep the rate even.
+EARLY_S = 0.001
 RCLPY = """
 import sys, time, rclpy
 from rclpy.node import Node
@@ -166,6 +171,21 @@ class Storm:
         self._process.wait()
 
 
+def stamping(callback: Callable[..., None], taken: dict[int, float]) -> Callable[..., None]:
+    """A subscription's callback, preceded by noting when cyclonedds handed the sample over, by the time it carries."""
+
+    def stamped(data: bytes, info: Any) -> None:
+        taken[int.from_bytes(data[4:12], "little")] = time.time()
+        callback(data, info)
+
+    return stamped
+
+
+def resident_mib(pid: int | str = "self") -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+
+
 def forever() -> Iterator[None]:
     print("ready", flush=True)
     while True:
@@ -205,15 +225,20 @@ def pace(domain: int, topics: int) -> None:
         publishers[number % topics].publish(codec.encode(message))
 
 
-def flood(domain: int) -> None:
-    """Write as fast as the readers let."""
+def flood(domain: int, rate_hz: float) -> None:
+    """Write at a rate, or (0) as fast as the readers let."""
     made = backend(domain, "flood")
     codec = made.codecs.codec(IMU)
     data = codec.dumps(codec.cls())
     publisher = made.create_publisher("/flood", IMU, qos.QosProfile(depth=1000))
     wait(lambda: publisher.statistics.matched, 30.0)
+    due = time.monotonic()
     for _ in forever():
         publisher.publish(data)
+        if rate_hz:
+            due += 1 / rate_hz
+            if (early := due - time.monotonic()) > EARLY_S:
+                time.sleep(early)
 
 
 def main() -> None:
@@ -221,6 +246,7 @@ def main() -> None:
     parser.add_argument("--role", choices=("echo", "pace", "flood"), required=True)
     parser.add_argument("--kind", default="ours")
     parser.add_argument("--domain", type=int, required=True)
+    parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--topics", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.role == "echo":
@@ -228,7 +254,7 @@ def main() -> None:
     elif arguments.role == "pace":
         pace(arguments.domain, arguments.topics)
     else:
-        flood(arguments.domain)
+        flood(arguments.domain, arguments.rate)
 
 
 if __name__ == "__main__":

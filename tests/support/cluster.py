@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -158,9 +159,9 @@ class Cluster:
         return done
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A real control plane for all tests of this process (with pytest-xdist: one for each worker)."""
+@contextlib.contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A real control plane in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="wasmbed-cluster-"))
     control_plane: Cluster | None = None
     try:
@@ -171,3 +172,10 @@ def cluster() -> Iterator[Cluster]:
         if control_plane is not None:
             control_plane.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A real control plane for all tests of this process (with pytest-xdist: one for each worker)."""
+    with running_cluster() as running:
+        yield running

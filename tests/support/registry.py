@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import secrets
 import shutil
@@ -43,9 +44,9 @@ def _listens(port: int) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
-def registry() -> Iterator[Registry]:
-    """A real registry for all tests of this process."""
+@contextlib.contextmanager
+def running_registry() -> Iterator[Registry]:
+    """A real registry, with credentials made for it."""
     package = bundle_file("debs/docker-registry_*.deb")
     folder = Path(tempfile.mkdtemp(prefix="wasmbed-registry-"))
     service: Service | None = None
@@ -81,3 +82,10 @@ def registry() -> Iterator[Registry]:
         if service is not None:
             service.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    """A real registry for all tests of this process."""
+    with running_registry() as running:
+        yield running

@@ -82,6 +82,7 @@ struct wb_instance_row {
     uint32_t grants, restarts;
     uint32_t memory_bytes, cpu_ms, dropped; /* as InstanceStatus of wasmbed.runtime has them */
     struct wb_why why;
+    const uint8_t *previous; /* key of the start request that was tried and taken back; null without one */
     uint8_t state;  /* enum wb_instance_state */
     uint8_t reason; /* enum wb_reason */
 };
@@ -129,8 +130,8 @@ struct wb_health {
 /* Messages of the device to the gateway. The gateway answers requests only. */
 enum wb_note {
     WB_NOTE_NONE = 0,
-    WB_NOTE_LOG = 33,       /* {0: instance, 1: level, 2: text, 3: dropped before} */
-    WB_NOTE_STATE = 34,     /* {0: instance, 1: state, 2: reason, 3: message, 4: restarts} */
+    WB_NOTE_LOG = 33,       /* {0: instance, 1: level, 2: text, 3: dropped before, 4: number} */
+    WB_NOTE_STATE = 34,     /* {0: instance, 1: state, 2: reason, 3: message, 4: restarts, 5: key of the update that was taken back} */
     WB_NOTE_TELEMETRY = 35, /* {0: name, 1: time since boot in ms, 2: bytes}: of the device itself */
     /* {0: number, 1: instance, 2: module, 3: operation, 4: token, 5: [arguments], 6: bytes}, the HostRequest of
      * wasmbed.runtime: modules and operations as in docs/abi.md ("px4", "command"), arguments are texts and integers. */
@@ -169,12 +170,12 @@ struct wb_app {
     /* A sample for a sensor that the gateway feeds. */
     enum wb_rc (*sensor)(void *context, uint32_t sensor, uint64_t time_us, const uint8_t *data, uint32_t length);
 
-    /* The gateway has the WB_NOTE_REQUEST of this number. */
+    /* The gateway has the WB_NOTE_REQUEST or WB_NOTE_LOG of this number. */
     void (*accepted)(void *context, uint32_t number);
     /* Asked when the line is free for a message of the device's own and no answer is due: writes one message (requests
      * before states before logs before telemetry) and gives its kind, or WB_NOTE_NONE. Nothing is sent again by
-     * itself. A request that was not accepted within a second or two is written again with its number: the gateway
-     * carries each number out once. Numbers start at random (wb_link_random) with each boot and count up. */
+     * itself. A request or line that was not accepted within a second or two is written again with its number: the
+     * gateway takes each number once. Numbers start at random (wb_link_random) with each boot and count up. */
     enum wb_note (*next)(void *context, struct wb_cbor_out *out);
 
     /* Records and control. */

@@ -233,7 +233,7 @@ bool wb_smp_read_start(const uint8_t *record, uint32_t record_bytes, struct wb_s
 
 /* {0: index, 1: 1} -> {0: count, 1: instance, 12: application}
  * {0: index} -> {0: count, 1: instance, 2: digest, 3: state, 4: reason, 6: restarts, 7: key, 8: grants, 9: memory,
- * 10: CPU time in ms, 11: dropped events, 5: message}; the message is last, as long as there is room. */
+ * 10: CPU time in ms, 11: dropped events, 13: key that was taken back, 5: message}; the message is last, as long as there is room. */
 static enum wb_rc instances(const struct wb_app *app, struct wb_cbor map, struct wb_cbor_out *out) {
     struct wb_instance_row row;
     uint32_t index = 0;
@@ -242,7 +242,7 @@ static enum wb_rc instances(const struct wb_app *app, struct wb_cbor map, struct
     uint32_t detail = 0;
     wb_cbor_get_u32(map, 1, &detail);
     const bool there = app->instance_row(app->context, index, &row);
-    wb_put_map(out, !there ? 1 : detail != 0 ? 3 : 12);
+    wb_put_map(out, !there ? 1 : detail != 0 ? 3 : row.previous != NULL ? 13 : 12);
     put_pair(out, 0, app->instance_count(app->context));
     if (there) {
         wb_put_uint(out, 1);
@@ -263,6 +263,10 @@ static enum wb_rc instances(const struct wb_app *app, struct wb_cbor map, struct
         put_pair(out, 9, row.memory_bytes);
         put_pair(out, 10, row.cpu_ms);
         put_pair(out, 11, row.dropped);
+        if (row.previous != NULL) {
+            wb_put_uint(out, 13);
+            wb_put_bytes(out, row.previous, 32);
+        }
         wb_put_uint(out, 5);
         wb_put_why(out, row.why.text != NULL ? row.why.text : "", &row.why.name);
     }
@@ -463,7 +467,8 @@ void wb_wasmbed_answer(struct wb_link *link, const struct wb_smp_header *header,
             link->clock_error_us = trip_us / 2 + 1000;
             link->flags |= LINK_CLOCK;
         }
-    } else if (header->id == WB_NOTE_REQUEST && link->app->accepted != NULL && wb_cbor_get_u32(map, 0, &value)) {
+    } else if ((header->id == WB_NOTE_REQUEST || header->id == WB_NOTE_LOG) && link->app->accepted != NULL &&
+               wb_cbor_get_u32(map, 0, &value)) {
         link->app->accepted(link->app->context, value);
     }
 }

@@ -71,6 +71,7 @@ TRAPS = application(
              (if (i32.eq (global.get $count) (i32.const 3)) (then unreachable))""",
     more="(global $count (mut i32) (i32.const 0))",
 )
+BAD_INIT = application("", init="unreachable")
 ENDLESS = application("", init="(loop (br 0))")
 # Counts timer events; hands its count over.
 COUNTER = application(
@@ -78,8 +79,9 @@ COUNTER = application(
     init="""(drop (call $state_get (i32.const 600) (i32.const 4)))
             (call $number (i32.load (i32.const 600)))
             (drop (call $timer (i32.const 0) (i32.const 30) (i32.const 30)))""",
-    event="(i32.store (i32.const 600) (i32.add (i32.load (i32.const 600)) (i32.const 1)))",
+    event="""(i32.store (i32.const 600) (i32.add (i32.load (i32.const 600)) (i32.const 1)))
+             (if (i32.eq (i32.load (i32.const 600)) (i32.const 1)) (then (call $say (i32.const 710) (i32.const 5))))""",
     more="""(func (export "wasmbed_save") (result i32) (call $state_put (i32.const 600) (i32.const 4)))
             (func (export "wasmbed_stop") (call $say (i32.const 700) (i32.const 4)))""",
-    data='(data (i32.const 700) "over")',
+    data='(data (i32.const 700) "over") (data (i32.const 710) "count")',
 )

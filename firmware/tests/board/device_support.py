@@ -79,6 +79,7 @@ class Device:
             cwd=self.flash.parent, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
+        await self.until(self._line.exists)
 
     async def connect(self, wanted: bool) -> None:
         """Have the gateway hold the line, or let go of it."""
@@ -180,8 +181,8 @@ async def powered(device: Device) -> AsyncIterator[Device]:
     """The device with power and a session."""
     following = asyncio.ensure_future(device.follow())
     try:
-        await device.connect(True)
         await device.power_on()
+        await device.connect(True)
         await device.ready()
         yield device
     finally:

@@ -100,6 +100,8 @@ class Site:
     limits: dict[str, int] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     """Further sections of agent.yaml."""
+    ready_s: float = 60.0
+    """How long the agent may take to be ready."""
 
     def __post_init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="wbg-"))
@@ -167,7 +169,7 @@ class Site:
         self.start_runtime()
         self.start_agent()
         assert self.agent is not None
-        self.agent.wait_ready(lambda: self.readyz()[0] == 200)
+        self.agent.wait_ready(lambda: self.readyz()[0] == 200, timeout_s=self.ready_s)
 
     def close(self) -> None:
         for service in (self.agent, self.runtime):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from flight_pilot import Vehicle, pilot
 from gateway_site import API, Site, device_of, eventually, good
+from ros2_support import domain
 
 from tests.support.processes import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.cluster import Cluster
     from tests.support.registry import Registry
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 DEVICE = "alpha"
+NODE = Path(__file__).parent / "px4_ros_node.py"
 # From the loss of an owner to the vehicle's Hold being known to the API, on a machine that is busy.
 HOLD_TOLD_WITHIN_S = 15.0
 
@@ -227,6 +232,51 @@ def test_a_kill_switch_that_was_set_counts_without_the_api(flight: Flight) -> No
     finally:
         site.agent.stop()
         site.kubeconfig.write_text(kubeconfig)
+
+
+def test_the_vehicle_has_px4s_topics_in_ros_2(cluster: Cluster, registry: Registry, module_cache: Path) -> None:
+    (port,) = free_ports(1)
+    number = domain()
+    topics = {"namespace": "{device}", "accept": ["VehicleCommand"]}
+    endpoint = {"name": "vehicles", "address": f"udpin:127.0.0.1:{port}"}
+    ros2 = {"domain": number, "px4_release": "1.16", "discovery": {"interfaces": ["lo"]}}
+    settings = {"mavlink": {"endpoints": [endpoint], "topics": topics}, "ros2": ros2}
+    site = Site(cluster, registry, module_cache, f"topics{port}", settings=settings)
+    vehicle = Vehicle(port)
+    flight = Flight(site, vehicle)
+    node = subprocess.Popen(
+        [sys.executable, str(NODE), str(number), "1.16", f"/{DEVICE}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert node.stdin is not None
+    assert node.stdout is not None
+    try:
+        assert node.stdout.readline() == "ready\n"
+
+        def do(op: str, **arguments: Any) -> Any:
+            node.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
+            node.stdin.flush()
+            return json.loads(node.stdout.readline())
+
+        flight.slice()
+        site.start()
+        flight.mode("manual")
+        do("read", name="out/vehicle_status_v1", message="VehicleStatus")
+        do("write", name="in/vehicle_command", message="VehicleCommand")
+        status = lambda: (do("heard", name="out/vehicle_status_v1")["last"] or {}).get("arming_state")  # noqa: E731
+        eventually(lambda: status() == 1, "a disarmed vehicle in ROS 2")
+        eventually(lambda: do("matched", name="in/vehicle_command"), "the agent subscribes")
+        do("send", name="in/vehicle_command", command=400, param1=1.0, target_system=1)
+        eventually(lambda: status() == 2, "an armed vehicle in ROS 2")
+        assert site.metric('wasmbed_px4_topic_samples_total{fate="taken",namespace="/alpha"}') == 1
+        assert "px4_topics: ok" in site.readyz()[1]
+    finally:
+        node.kill()
+        node.wait()
+        vehicle.close()
+        site.close()
 
 
 def test_the_agent_runs_without_keys_and_says_so(

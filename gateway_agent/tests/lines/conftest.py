@@ -12,6 +12,8 @@ import pytest
 
 # The gateway's tests have what makes a gateway.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "gateway"))
+# And those of the boards have applications that are small enough.
+sys.path.append(str(Path(__file__).resolve().parents[3] / "firmware/tests/board"))
 
 from line_site import LineSite
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from gateway_site import API, Site, eventually, wat
-from wasmbed.tools import link_key
+from wasmbed.tools import link_key, provision
 
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, Service, free_ports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 BUILD = ROOT / "build" / "firmware"
 HEARTBEAT_S = 1.0
+BAUD = 115_200
 QEMU = {
     "stm32": ["qemu-system-arm", "-M", "netduinoplus2", "-icount", "shift=3,sleep=on"],
     "hifive1": ["qemu-system-riscv32", "-M", "sifive_e", "-icount", "shift=6,sleep=on"],
 }
 CLASSES = {"stm32": "mcu", "hifive1": "riscv"}
 
-# Says a random word five times a second, in 1 KiB of memory.
+# Says a random word of its own every PERIOD ms, in 1 KiB of memory.
 SMALL = """
 (module
   (import "wasmbed:sys" "log" (func $log (param i32 i32 i32)))
@@ -44,17 +45,17 @@ SMALL = """
       (i32.store8 (local.get $at) (i32.add (i32.const 97) (i32.and (i32.load8_u (local.get $at)) (i32.const 15))))
       (local.set $at (i32.add (local.get $at) (i32.const 1)))
       (br_if $letters (i32.lt_u (local.get $at) (i32.const 16))))
-    (call $timer_set (i32.const 0) (i32.const 200) (i32.const 200)))
+    (call $timer_set (i32.const 0) (i32.const PERIOD) (i32.const PERIOD)))
   (func (export "wasmbed_event") (param i32 i32 i32) (result i32)
     (call $log (i32.const 2) (i32.const 0) (i32.const 16))
     (i32.const 0)))
 """
 
 
-def small(version: str = "version") -> bytes:
+def small(version: str = "version", period_ms: int = 200) -> bytes:
     """The small module, saying `version` (7 letters)."""
     assert len(version) == 7
-    return wat(SMALL, VERSION=version)
+    return wat(SMALL, VERSION=version, PERIOD=str(period_ms))
 
 
 class Board:
@@ -62,22 +63,20 @@ class Board:
 
     def __init__(self, site: LineSite, board: str, name: str) -> None:
         self.site, self.board, self.name = site, board, name
-        self.socket = site.folder / f"{name}.sock"
+        self.port = 0
+        self.socket = site.folder / "run" / name / "serial.sock"
+        self.socket.parent.mkdir(parents=True)
         self.flash = site.folder / f"{name}.flash"
         self._process: subprocess.Popen[bytes] | None = None
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "wasmbed.tools.main", "provision", "--template",
-                str(BUILD / board / "app.flash"), "--flash", str(self.flash), "--name", f"default/{name}",
-                "--class", CLASSES[board], "--gateway", site.name, "--gateway-key", str(site.public_key_file),
-            ],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        self.public_key = str(json.loads(done.stdout)["public_key"])
+        template = (BUILD / board / "app.flash").read_bytes()
+        key = provision.read_key(site.public_key_file)
+        wanted = provision.Wanted(f"default/{name}", CLASSES[board], site.name, key, template)
+        self.public_key = str(provision.provision(self.flash, wanted)["public_key"])
 
     @property
     def address(self) -> str:
-        return f"unix:{self.socket}"
+        """Of the line: as fast as QEMU is, or paced by wasmbed-serial."""
+        return f"tcp:127.0.0.1:{self.port}" if self.port else f"unix:{self.socket}"
 
     @property
     def pid(self) -> int:
@@ -90,7 +89,7 @@ class Board:
         self._process = subprocess.Popen(
             [
                 *QEMU[self.board], "-display", "none", "-monitor", "none", "-kernel", self.flash.name, "-serial",
-                f"unix:{self.socket.name},server=on,wait=off", "-semihosting-config",
+                f"unix:{self.socket.relative_to(self.site.folder)},server=on,wait=off", "-semihosting-config",
                 f"enable=on,target=native,arg={self.flash.name}",
             ],
             cwd=self.site.folder, stdin=subprocess.DEVNULL,
@@ -117,6 +116,7 @@ class LineSite(Site):
         self.public_key_file = self.folder / "link.key.pub"
         link_key.ensure(self.key_file)
         self.boards: list[Board] = []
+        self._serial: Service | None = None
 
     def board(self, board: str, name: str) -> Board:
         """A provisioned board that is on, at a line of its own."""
@@ -124,6 +124,25 @@ class LineSite(Site):
         self.boards.append(found)
         found.on()
         return found
+
+    def pace(self) -> None:
+        """Have wasmbed-serial serve the boards' lines at 115,200 Bd, as on a host of emulated devices."""
+        settings = self.folder / "serial.d"
+        settings.mkdir()
+        http_port, *ports = free_ports(1 + len(self.boards))
+        for board, port in zip(self.boards, ports, strict=True):
+            board.port = port
+            device = {"name": board.name, "serial": {"port": port, "baud": BAUD}, "silence_reset_s": 0}
+            (settings / f"{board.name}.yaml").write_text(json.dumps(device))
+        config = self.folder / "serial.yaml"
+        document = {
+            "devices_directory": str(settings),
+            "run_directory": str(self.folder / "run"),
+            "http": {"address": "127.0.0.1", "port": http_port},
+        }
+        config.write_text(json.dumps(document))
+        command = [sys.executable, "-m", "wasmbed.qemu.main", "--config", str(config)]
+        self._serial = Service("wasmbed-serial", command, self.folder / "serial.log")
 
     def begin(self, *, known: bool = True) -> None:
         """Write the configuration with all lines, the slice with all boards, and start the gateway."""
@@ -147,14 +166,14 @@ class LineSite(Site):
         spec = {"gateway": self.name, "devices": [{**device, **changes} for device in devices]}
         self.apply("DeviceSlice", "deviceslices", "devices-0", spec, self.namespace)
 
-    def place_on(self, application: str, digest: str, board: Board) -> None:
-        """Apply the Placement of an application on a board."""
+    def place_on(self, application: str, digest: str, board: Board, *, capability: str = "", **changes: Any) -> None:
+        """Apply the Placement of an application on a board; `changes` replace fields of its spec."""
         device = {
             "name": board.name, "namespace": "default", "uid": f"uid-{board.name}", "class": CLASSES[board.board],
-            "capabilities": [],
+            "capabilities": [capability] if capability else [],
         }  # fmt: skip
         limits = {"memoryBytes": 65536, "stackBytes": 8192, "cpuMillisPerCall": 100}
-        self.place(application, digest, devices=[device], limits=limits)
+        self.place(application, digest, devices=[device], limits=limits, **changes)
 
     def link(self, name: str) -> dict[str, Any]:
         """What the slice's status says of a device."""
@@ -172,4 +191,6 @@ class LineSite(Site):
     def close(self) -> None:
         for board in self.boards:
             board.off()
+        if self._serial is not None:
+            self._serial.stop()
         super().close()

@@ -6,8 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway_site import eventually
-from line_site import small
+from gateway_site import eventually, wat
+from line_site import SMALL, small
 
 if TYPE_CHECKING:
     from line_site import LineSite
@@ -35,6 +35,31 @@ def test_an_application_runs_on_the_board_and_its_lines_arrive(line_site: LineSi
     assert line_site.wait_line("small", "version").word != found.word
     line_site.remove("small")
     eventually(lambda: not any("version" in line.text for line in line_site.new_lines()[-3:]), "silence", 60)
+
+
+@pytest.mark.parametrize("board", ["stm32", "hifive1"])
+def test_a_new_version_that_fails_is_taken_back_by_the_board(line_site: LineSite, board: str) -> None:
+    """As the gateway's own runtime does it, in the same words."""
+    device = line_site.board(board, "dev-1")
+    line_site.begin()
+    line_site.wait_link("dev-1", "Connected")
+    digest = line_site.push("back", small("version"))
+    line_site.place_on("back", digest, device)
+    line_site.wait_state("back", "Running", digest=digest)
+    broken = line_site.push(
+        "back", wat(SMALL.replace("(i32.const 0)))", "(unreachable)))"), VERSION="trapped", PERIOD="200")
+    )
+    assert broken != digest
+    line_site.place_on("back", broken, device)
+    state = line_site.wait_state("back", "Failed", digest=broken)
+    assert state["reason"] == "DeviceError"
+    assert state["message"].startswith("update failed: unreachable: f")
+    assert state["message"].endswith(f"; {digest[:19]} runs again")
+    assert line_site.wait_line("back").text.startswith("version ")
+    better = line_site.push("back", small("betterv"))
+    line_site.place_on("back", better, device)
+    line_site.wait_state("back", "Running", digest=better)
+    assert line_site.wait_line("back", "betterv")
 
 
 def test_a_board_that_is_away_is_disconnected_and_an_agent_that_restarts_finds_it(line_site: LineSite) -> None:

@@ -90,6 +90,7 @@ class Agent:
         self._placements.on_wanted.append(self.hosts.set_wanted)
         self.hosts.register(self._vehicles.backend)
         self.hosts.vehicle_sensors = self._vehicles.sensors
+        self.hosts.on_ros2 = self._vehicles.topics.connect
         link = config.link
         self._sessions: Sessions | None = None if link is None else Sessions(link, self._services(link.heartbeat_s))
         if self._sessions is not None:

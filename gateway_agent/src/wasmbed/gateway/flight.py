@@ -127,6 +127,11 @@ class Flight:
         """Whether a device states the system id of its autopilot itself."""
         return self._devices.get(device, DeviceRecord()).system_id is not None
 
+    @property
+    def bound(self) -> Mapping[str, Ids]:
+        """The vehicles of devices."""
+        return self._bound
+
     def devices_of(self, ids: Ids) -> list[str]:
         """The devices that a vehicle belongs to."""
         return [device for device, bound in self._bound.items() if bound == ids]

@@ -27,7 +27,7 @@ _LINK_COUNTS = {
 
 
 class FlightCollector(Collector):
-    """Everything under wasmbed_mavlink_ and wasmbed_flight_."""
+    """Everything under wasmbed_mavlink_, wasmbed_px4_topic_ and wasmbed_flight_."""
 
     def __init__(self, service: FlightService) -> None:
         self._service = service
@@ -57,10 +57,24 @@ class FlightCollector(Collector):
         yield _gauge("wasmbed_flight_offboard", "Vehicles under offboard control of an application", offboard)
         suspended = sum(gate.suspended for gate in flight.gates.values())
         yield _gauge("wasmbed_flight_suspended_devices", "Devices whose kill switch is on", suspended)
+        yield from self._topics()
         holds = CounterMetricFamily("wasmbed_flight_holds", "Holds commanded for safety, by result", labels=["result"])
         for result, count in flight.holds.items():
             holds.add_metric([result.replace(" ", "_")], count)
         yield holds
+
+    def _topics(self) -> Iterator[Metric]:
+        samples = CounterMetricFamily(
+            "wasmbed_px4_topic_samples",
+            "Samples of a vehicle's ROS 2 topics by what became of them",
+            labels=["namespace", "fate"],
+        )
+        for found in self._service.topics.vehicles.values():
+            fates = {"published": found.endpoints.published, "dropped": found.endpoints.dropped}
+            fates |= {"taken": found.bridge.taken, "refused": found.bridge.refused}
+            for fate, count in fates.items():
+                samples.add_metric([f"/{found.namespace}", fate], count)
+        yield samples
 
     def _links(self) -> Iterator[Metric]:
         hub = self._service.hub

@@ -13,6 +13,7 @@ from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.flight_metrics import FlightCollector
 from wasmbed.gateway.flight_model import claims_of
 from wasmbed.gateway.px4_backend import Px4Backend
+from wasmbed.gateway.px4_topics import Px4Topics
 from wasmbed.gateway.vehicle_sensors import VehicleSensors
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class FlightService:
         self.flight = Flight(config or FlightConfig())
         self.backend = Px4Backend(self.flight)
         self.sensors = VehicleSensors(self.flight)
+        self.topics = Px4Topics(self.flight, self.backend.owners, health)
         self._config = config
         self._store = store
         self._health = health
@@ -80,7 +82,9 @@ class FlightService:
                 self.backend.connect(fleet)
                 self.sensors.connect(fleet)
                 try:
-                    await self.flight.run(fleet)
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(self.flight.run(fleet))
+                        tasks.create_task(self.topics.run(fleet))
                 finally:
                     self.backend.disconnect()
                     self.sensors.connect(None)

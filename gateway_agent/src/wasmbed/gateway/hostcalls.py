@@ -22,7 +22,7 @@ from wasmbed.runtime import HostRequest, ProtocolError, RequestRefused, RuntimeG
 from wasmbed.sensors import SensorBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from prometheus_client import CollectorRegistry
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from wasmbed.gateway.config import AgentConfig
     from wasmbed.gateway.model import Wanted
+    from wasmbed.gateway.ros2_bridges import Ros2Bridges
     from wasmbed.hostcalls import Backend, HostInstance
     from wasmbed.runtime import Delivery, InstanceStatus, Provision, Secret, StartRequest
     from wasmbed.sensors import VehicleSource
@@ -68,6 +69,8 @@ class HostCalls:
         self.secure: SecureBackend | None = None
         self.vehicle_sensors: VehicleSource | None = None
         """The autopilots' sensors, set before `run`."""
+        self.on_ros2: Callable[[Ros2Bridges], None] = lambda _: None
+        """Gets the ROS 2 bridge when it runs, set before `run`."""
         self.ready = asyncio.Event()
 
     def register(self, backend: Backend, figures: Collector | None = None) -> None:
@@ -101,6 +104,7 @@ class HostCalls:
             try:
                 ros2 = await stack.enter_async_context(Ros2Backend.running(config.ros2, config.gateway, state))
                 self.register(ros2, ros2)
+                self.on_ros2(ros2.bridges)
             except Ros2Error as error:
                 _log.error("no ROS 2: correct the section ros2 of the configuration error=%s", error)
         if config.sensors:

@@ -16,7 +16,7 @@ from wasmbed.bridges.mavlink.mission_items import PlanOutcome
 from wasmbed.bridges.mavlink.offboard import PROOF_OF_LIFE_S
 from wasmbed.bridges.mavlink.parameters import ParameterOutcome
 from wasmbed.gateway.px4_codec import RecordError, command_of, plan_of, setpoint_of
-from wasmbed.gateway.px4_owners import OWN_END, Owner, Owners, ids_of
+from wasmbed.gateway.px4_owners import OWN_END, Owner, Owners
 from wasmbed.gateway.px4_telemetry import WATCH_INTERVAL_S, TelemetryFeeds
 from wasmbed.hostcalls import BadCallError, Ended, Outcome, Status
 from wasmbed.runtime import abi
@@ -199,18 +199,8 @@ class Px4Backend:
         owner = self.owners.own(call.instance, vehicle)
         if owner is None:
             return Outcome(Status.DENIED)
-        setpoint = setpoint_of(call.data)
-        now = vehicle.now()
-        refusal = owner.guard.setpoint(setpoint, vehicle.state, now)
-        if refusal is not None:
-            if self.owners.flies(owner, ids_of(vehicle)) and refusal.cause is not Cause.RATE:
-                why = f"a setpoint of {owner.application} was refused: {refusal}"
-                self.owners.depose(ids_of(vehicle), why, OwnerLoss.GUARD)
-            return _refused(refusal)
-        owner.setpoint, owner.setpoint_at = setpoint, now
-        if vehicle.offboard is not None:
-            Actions(vehicle).renew(setpoint)
-        return Outcome()
+        refusal = self.owners.setpoint(owner, vehicle, setpoint_of(call.data))
+        return _refused(refusal) if refusal is not None else Outcome()
 
     def _offboard(self, call: HostCall, vehicle: Vehicle) -> Outcome | Awaitable[Outcome]:
         start = call.number(0, 0, 1)

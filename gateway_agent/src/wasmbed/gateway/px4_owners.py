@@ -10,20 +10,19 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from wasmbed.bridges.mavlink import Grant, Guard
+from wasmbed.bridges.mavlink import Actions, Cause, Grant, Guard
 from wasmbed.hostcalls import Ended
 from wasmbed.runtime.abi import EventType, OwnerLoss
 
 if TYPE_CHECKING:
     import asyncio
 
-    from wasmbed.bridges.mavlink import Fleet, Vehicle
+    from wasmbed.bridges.mavlink import Fleet, Refusal, Vehicle
     from wasmbed.bridges.mavlink.offboard import Setpoint
     from wasmbed.gateway.flight import Flight
     from wasmbed.gateway.flight_model import Ids
-    from wasmbed.hostcalls import Instance, Outcome
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +35,22 @@ _ENDED = {
 }
 
 
+class Holder(Protocol):
+    """Who may own a vehicle: an instance of an application, or the vehicle's ROS 2 topics."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def application(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def rights(self) -> frozenset[str]: ...
+    def post(self, kind: EventType, source: int, data: bytes) -> None:
+        """Be told of a lost ownership."""
+        ...
+
+
 @dataclass
 class Owner:
     """An instance that owns a vehicle, the orders it has under way, and its last setpoint (time: the vehicle's clock).
@@ -43,17 +58,17 @@ class Owner:
     `began` says that it asked for offboard control at least once.
     """
 
-    instance: Instance
+    instance: Holder
     guard: Guard
     setpoint: Setpoint | None = None
     setpoint_at: float = -math.inf
     began: bool = False
-    orders: set[asyncio.Future[Outcome]] = field(default_factory=set)
+    orders: set[asyncio.Future[Any]] = field(default_factory=set)
 
     @property
     def application(self) -> str:
         """Namespace and name of the application."""
-        return self.instance.spec.application
+        return self.instance.application
 
 
 class Owners:
@@ -76,45 +91,64 @@ class Owners:
         """Forget all of them: the bridge has ended."""
         self._owners.clear()
 
-    def welcome(self, instance: Instance) -> None:
+    def welcome(self, instance: Holder) -> None:
         """The instance asks anew, so it may own again."""
         self._deposed.discard(instance.name)
 
-    def opened(self, instance: Instance) -> None:
+    def opened(self, instance: Holder) -> None:
         """An instance begins, or there is a link to it again."""
         if instance.name in self._untold:
             self._untold.discard(instance.name)
             instance.post(EventType.OWNER, 0, bytes([OwnerLoss.LOST]))
 
-    def own(self, instance: Instance, vehicle: Vehicle) -> Owner | None:
+    def own(self, instance: Holder, vehicle: Vehicle) -> Owner | None:
         """The instance as the vehicle's owner; None when another one is, or the vehicle was taken from this one."""
         ids = ids_of(vehicle)
         owner = self._owners.get(ids)
         if owner is None and instance.name not in self._deposed:
             # The runtime lets through only what has acquired: if this is news here, the agent began anew meanwhile.
             config = self._flight.config
-            guard = Guard(instance.spec.application, self.grants(instance), config.fence_of(ids[0]), config.rates)
+            guard = Guard(instance.application, self.grants(instance), config.fence_of(ids[0]), config.rates)
             owner = self._owners[ids] = Owner(instance, guard)
             _log.info("autopilot owned application=%s device=%s system=%d", owner.application, instance.device, ids[0])
+        return self.owner(instance, vehicle)
+
+    def owner(self, instance: Holder, vehicle: Vehicle) -> Owner | None:
+        """The instance as the vehicle's owner, None when it is not."""
+        owner = self._owners.get(ids_of(vehicle))
         if owner is None or owner.instance.name != instance.name:
             return None
         # A right that was withdrawn ends now, not with the next start.
         owner.guard.allow(self.grants(instance))
         return owner
 
-    def grants(self, instance: Instance) -> frozenset[Grant]:
+    def setpoint(self, owner: Owner, vehicle: Vehicle, setpoint: Setpoint) -> Refusal | None:
+        """Judge an owner's setpoint and fly it; in offboard one that is refused for more than its rate ends it."""
+        now = vehicle.now()
+        refusal = owner.guard.setpoint(setpoint, vehicle.state, now)
+        if refusal is not None:
+            if self.flies(owner, ids_of(vehicle)) and refusal.cause is not Cause.RATE:
+                why = f"a setpoint of {owner.application} was refused: {refusal}"
+                self.depose(ids_of(vehicle), why, OwnerLoss.GUARD)
+            return refusal
+        owner.setpoint, owner.setpoint_at = setpoint, now
+        if vehicle.offboard is not None:
+            Actions(vehicle).renew(setpoint)
+        return None
+
+    def grants(self, instance: Holder) -> frozenset[Grant]:
         """What the instance may do now."""
-        claim = self._flight.claim(instance.spec.application, instance.device)
-        rights = claim.rights if claim is not None else {right.removeprefix("px4-") for right in instance.spec.rights}
+        claim = self._flight.claim(instance.application, instance.device)
+        rights = claim.rights if claim is not None else {right.removeprefix("px4-") for right in instance.rights}
         return frozenset({Grant.TELEMETRY, *(Grant(right) for right in rights if right in set(Grant))})
 
-    def release(self, instance: Instance, vehicle: Vehicle) -> None:
+    def release(self, instance: Holder, vehicle: Vehicle) -> None:
         """Its owner gives a vehicle back."""
         owner = self._owners.get(ids_of(vehicle))
         if owner is not None and owner.instance.name == instance.name:
             self.depose(ids_of(vehicle), f"its owner {owner.application} released it", None)
 
-    def close(self, instance: Instance, why: Ended) -> None:
+    def close(self, instance: Holder, why: Ended) -> None:
         """An instance ends, or the link to it; what runs on under its name has to acquire again."""
         lives = why in (Ended.TRAPPED, Ended.LINK_LOST)
         for ids, owner in list(self._owners.items()):

@@ -45,6 +45,7 @@ class Ros2Backend(Collector):
         "respond": 5.0,
         "feedback": 5.0,
         "cancel": 5.0,
+        "taken": 5.0,
     }
 
     def __init__(self, section: Ros2Config, gateway: str, state_directory: Path) -> None:
@@ -65,6 +66,11 @@ class Ros2Backend(Collector):
             yield backend
         finally:
             await backend._bridges.stop()
+
+    @property
+    def bridges(self) -> Ros2Bridges:
+        """The bridge's thread, for what else takes part in ROS 2."""
+        return self._bridges
 
     def attach(self, outlet: Outlet) -> None:
         self._outlet = outlet
@@ -108,6 +114,8 @@ class Ros2Backend(Collector):
             return session.open(handle)
         if call.op == "close":
             return session.close_route(handle)
+        if call.op == "taken":
+            return session.taken(handle, call.number(1, 1))
         if session.routes[handle].direction not in _DIRECTIONS[call.op]:
             raise BadCallError(f"{call.op}: not for a route to {session.routes[handle].direction}")
         return _act(session, handle, call) if session.connected else Outcome(Status.UNAVAILABLE)

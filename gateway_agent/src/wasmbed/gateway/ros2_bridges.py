@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wasmbed.bridges.ros2 import Bridge, Ros2Error, parse_routes, start
 from wasmbed.bridges.ros2.errors import ConfigurationError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from wasmbed.bridges.ros2.recording import RecordingStatistics
     from wasmbed.bridges.ros2.types import CodecFactory
     from wasmbed.gateway.ros2_config import Ros2Config
-    from wasmbed.gateway.ros2_session import Ros2Session
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,23 @@ class DomainStatistics:
     recorded: RecordingStatistics | None
 
 
+class Carried(Protocol):
+    """What takes part in a domain while there is a bridge; `join` and `leave` are called on the bridge's loop."""
+
+    @property
+    def key(self) -> str: ...
+
+    domain: int
+
+    def join(self, bridge: Bridge) -> None:
+        """Open what it has there; raises Ros2Error."""
+        ...
+
+    def leave(self) -> None:
+        """Close it."""
+        ...
+
+
 class _Domain:
     """A bridge that is kept running, and the sessions it carries; on the bridge's loop."""
 
@@ -59,7 +75,7 @@ class _Domain:
         self.recorded: RecordingStatistics | None = None
         self.starts = self.nodes = 0
         self.tried = asyncio.Event()
-        self.sessions: dict[str, Ros2Session] = {}
+        self.sessions: dict[str, Carried] = {}
         self._owner = owner
         self._told: set[tuple[str, str, str]] = set()
 
@@ -120,7 +136,7 @@ class _Domain:
         self.tried.set()
         self._owner.on_state(self.number, False)
 
-    def join(self, session: Ros2Session) -> None:
+    def join(self, session: Carried) -> None:
         if self.bridge is not None:
             try:
                 session.join(self.bridge)
@@ -206,7 +222,7 @@ class Ros2Bridges:
         routes: list[Route] = await self._on_loop(read())
         return routes
 
-    async def join(self, session: Ros2Session) -> None:
+    async def join(self, session: Carried) -> None:
         """Have a domain's bridge carry a session from now on, and after each start; waits for the first try."""
 
         async def join() -> None:
@@ -217,16 +233,24 @@ class Ros2Bridges:
 
         await self._on_loop(join())
 
-    async def leave(self, session: Ros2Session) -> None:
+    async def leave(self, session: Carried) -> None:
         """Carry a session no longer."""
 
         async def leave() -> None:
-            domain = self._domains.get(session.domain)
-            if domain is not None and domain.sessions.get(session.key) is session:
-                del domain.sessions[session.key]
-            session.leave()
+            self._leave(session)
 
         await self._on_loop(leave())
+
+    def drop(self, session: Carried) -> None:
+        """As `leave`, without waiting for it."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._leave, session)
+
+    def _leave(self, session: Carried) -> None:
+        domain = self._domains.get(session.domain)
+        if domain is not None and domain.sessions.get(session.key) is session:
+            del domain.sessions[session.key]
+        session.leave()
 
     def statistics(self) -> dict[int, DomainStatistics]:
         """What is known of every domain."""
@@ -248,7 +272,7 @@ class Ros2Bridges:
     def _read(self, spec: Mapping[str, Any], device: str, domain: int) -> list[Route]:
         config = self.config
         rules = remappings(config.remap, config.node, config.namespace)
-        name = _ros_name(device)
+        name = ros_name(device)
         manifest = {key: [_filled(entry, kind, name) for entry in spec.get(key, [])] for key, kind in _KINDS}
         routes = parse_routes(
             manifest, lambda target: resolve(target, config.node, config.namespace, rules), self.codecs()
@@ -270,7 +294,7 @@ class Ros2Bridges:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
 
-def _ros_name(device: str) -> str:
+def ros_name(device: str) -> str:
     """The name of a device (namespace/name) as a token of ROS names."""
     name = "".join(char if char.isascii() and char.isalnum() else "_" for char in device.rpartition("/")[2])
     return f"_{name}" if name[:1].isdigit() else name

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2 import Ros2Error
 from wasmbed.bridges.ros2.actions import SUCCEEDED
+from wasmbed.gateway.ros2_flow import LATE_S, Flow
 from wasmbed.hostcalls import Outcome, Status
 from wasmbed.runtime.abi import FINAL_ROS2, ROS2_HEADER, EventType, Ros2Kind
 
@@ -34,6 +35,7 @@ _TURN: Final = 64
 # A peer that has this much before it gets no more; then messages wait in the route's own queue, which drops and counts.
 _BACKLOG_BYTES: Final = 1 << 20
 _LATER_S: Final = 0.02
+_KINDS: Final = {kind.name.lower(): kind for kind in Ros2Kind}
 
 
 class Ros2Session:
@@ -56,6 +58,7 @@ class Ros2Session:
         self._handles = {route.name: handle for handle, route in enumerate(self.routes)}
         self._opened: set[int] = set()
         self._later: set[int] = set()
+        self._flows = [Flow(route.queue) for route in self.routes]
         # The application's tokens of calls under way, by handle and the bridge's token; both loops use it.
         self._tokens: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
@@ -106,6 +109,14 @@ class Ros2Session:
     def close_route(self, handle: int) -> Outcome:
         """Deliver nothing of a route any more."""
         self._opened.discard(handle)
+        return Outcome()
+
+    def taken(self, handle: int, count: int) -> Outcome:
+        """So many messages of a route have left the instance's queue."""
+        flow = self._flows[handle]
+        flow.taken(count)
+        if flow.held and not flow.full:
+            self._drain(handle)
         return Outcome()
 
     def close(self) -> None:
@@ -191,19 +202,40 @@ class Ros2Session:
         wanted = handle in self._opened or route.direction == "call"
         if not wanted and route.qos.transient_local:
             return  # kept for when the route is opened: nobody sends it again
+        flow, room = self._flows[handle], _BACKLOG_BYTES - self.instance.peer.backlog_bytes
         try:
             for _ in range(_TURN):
-                if wanted and self.instance.peer.backlog_bytes >= _BACKLOG_BYTES:
+                if wanted and flow.full:
+                    self._hold(handle)
+                    return
+                if wanted and room <= 0:
                     self._drain_later(handle)
                     return
                 delivery: Any = session.receive(route.name)
                 if delivery is None:
                     return
                 if wanted:
+                    flow.sent()
+                    room -= len(delivery.data)
                     self._deliver(handle, delivery)
         except Ros2Error:
             return  # closed meanwhile
         self._loop.call_soon(self._drain, handle)
+
+    def _hold(self, handle: int) -> None:
+        """Wait for room in the instance's queue, but not for ever."""
+        flow = self._flows[handle]
+        if flow.held:
+            return
+        flow.held, heard = True, flow.heard
+
+        def again() -> None:
+            flow.held = False
+            if flow.heard == heard:
+                flow.forget()
+            self._drain(handle)
+
+        self._loop.call_later(LATE_S, again)
 
     def _drain_later(self, handle: int) -> None:
         if handle not in self._later:
@@ -216,7 +248,7 @@ class Ros2Session:
             self._loop.call_later(_LATER_S, again)
 
     def _deliver(self, handle: int, delivery: Delivery) -> None:
-        kind = Ros2Kind[delivery.kind.upper()]
+        kind = _KINDS[delivery.kind]
         token = delivery.token
         if self.routes[handle].direction == "call":
             found = self._tokens.get((handle, token))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import struct
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Final
 
@@ -62,6 +62,17 @@ class _Open:
         self.gone = False
 
 
+class _Outbox:
+    """What goes to a peer at the end of this turn of the loop, with the bytes that wait for it in all."""
+
+    __slots__ = ("events", "peer", "size")
+
+    def __init__(self, peer: Peer, size: int) -> None:
+        self.peer = peer
+        self.events: list[Delivery] = []
+        self.size = size
+
+
 class Dispatcher:
     """The backends, the open instances, and their peers; `run` keeps peers informed of what is available."""
 
@@ -69,7 +80,7 @@ class Dispatcher:
         self._metrics = metrics or HostCallMetrics(CollectorRegistry())
         self._backends: dict[str, Backend] = {}
         self._open: dict[str, _Open] = {}
-        self._outbox: dict[int, tuple[Peer, list[Delivery], int]] = {}
+        self._outbox: dict[int, _Outbox] = {}
         self._flush_planned = False
         self._active = 0
         self._told: dict[tuple[int, str], Provision] = {}
@@ -247,12 +258,14 @@ class Dispatcher:
             self._post(peer, event)
 
     def _post(self, peer: Peer, event: Delivery) -> None:
-        _, events, size = self._outbox.get(id(peer), (peer, [], 0))
-        if _droppable(event) and size + peer.backlog_bytes >= MAX_BACKLOG_BYTES:
+        box = self._outbox.get(id(peer))
+        if box is None:
+            box = self._outbox[id(peer)] = _Outbox(peer, peer.backlog_bytes)
+        if box.size >= MAX_BACKLOG_BYTES and _droppable(event):
             self.dropped(_MODULES[EventType(event.type)])
             return
-        events.append(event)
-        self._outbox[id(peer)] = (peer, events, size + len(event.data))
+        box.events.append(event)
+        box.size += len(event.data)
         if not self._flush_planned:
             self._flush_planned = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -260,7 +273,8 @@ class Dispatcher:
     def _flush(self) -> None:
         self._flush_planned = False
         outbox, self._outbox = self._outbox, {}
-        for peer, events, _ in outbox.values():
+        for box in outbox.values():
+            peer, events = box.peer, box.events
             batch: list[Delivery] = []
             size = 0
             for event in events:
@@ -269,8 +283,9 @@ class Dispatcher:
                     batch, size = [], 0
                 batch.append(event)
                 size += len(event.data)
-                self._metrics.events.labels(EventType(event.type).name.lower()).inc()
             peer.deliver(batch)
+            for kind, count in Counter(event.type for event in events).items():
+                self._metrics.events.labels(EventType(kind).name.lower()).inc(count)
 
     async def _open_backends(self, found: _Open) -> None:
         for backend in self._used(found):

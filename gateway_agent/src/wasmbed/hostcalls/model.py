@@ -96,6 +96,14 @@ class Instance:
     def device(self) -> str:
         return self.spec.device
 
+    @property
+    def application(self) -> str:
+        return self.spec.application
+
+    @property
+    def rights(self) -> frozenset[str]:
+        return self.spec.rights
+
     def post(self, kind: EventType, source: int, data: bytes) -> None:
         """Send an event to the instance with the others of this turn of the loop; on the loop's thread alone."""
         self._post(Delivery(self.spec.name, int(kind), source, data))

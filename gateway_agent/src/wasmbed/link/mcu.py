@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MAX_WAITING_EVENTS: Final = 4096
-# Requests of applications that are remembered, so that a repetition is not carried out again.
+# Requests and lines of applications that are remembered, so that a repetition is not taken again.
 _REMEMBERED: Final = 256
 # Any device takes messages of this size; around the data of an event is its name, type, source and number.
 _LEAST_MESSAGE_BYTES: Final = 288
@@ -190,9 +190,7 @@ class McuSession(McuOperations):
                 case Id.HEARTBEAT:
                     self._heartbeat(message)
                 case Id.LOG:
-                    instance = self._names.from_wire(smp.text(message.body, 0))
-                    application = self._names.application(instance)
-                    self._put(records.log_event(message.body, instance, application, self.device))
+                    self._line(message)
                 case Id.STATE:
                     self._put(records.state_event(message.body, self._names.from_wire(smp.text(message.body, 0))))
                 case Id.TELEMETRY:
@@ -220,6 +218,16 @@ class McuSession(McuOperations):
             self._list_due.set()
         self._on_health(health)
 
+    def _line(self, message: smp.Message) -> None:
+        """A line for the journal; what has a number is sent again until it is answered."""
+        number = smp.number(message.body, 4) if 4 in message.body else None
+        if number is None or number not in self._taken:
+            instance = self._names.from_wire(smp.text(message.body, 0))
+            application = self._names.application(instance)
+            self._put(records.log_event(message.body, instance, application, self.device))
+        if number is not None:
+            self._answer(message, number)
+
     def _request(self, message: smp.Message) -> None:
         number = smp.number(message.body, 0)
         if number not in self._taken:
@@ -228,9 +236,12 @@ class McuSession(McuOperations):
             if len(self._events) >= MAX_WAITING_EVENTS:
                 return  # not acknowledged: the device asks again
             self._put(records.host_request(message.body, instance, application, self.device))
-            self._taken[number] = None
-            if len(self._taken) > _REMEMBERED:
-                self._taken.popitem(last=False)
+        self._answer(message, number)
+
+    def _answer(self, message: smp.Message, number: int) -> None:
+        self._taken[number] = None
+        if len(self._taken) > _REMEMBERED:
+            self._taken.popitem(last=False)
         self._exchange.tell(Op.WRITE_ANSWER, message.seq, message.id, {0: number})
 
     async def _follow_changes(self) -> None:
@@ -241,7 +252,8 @@ class McuSession(McuOperations):
             with contextlib.suppress(RuntimeGone, RequestRefused):
                 for row in await self.list():
                     if self._told.get(row.instance) != (row.state, row.message, row.restarts):
-                        self._put(StateEvent(row.instance, row.state, row.reason, row.message, row.restarts))
+                        state = (row.state, row.reason, row.message, row.restarts, row.previous)
+                        self._put(StateEvent(row.instance, *state))
 
     # ---- events -----------------------------------------------------------------------------------------------
 

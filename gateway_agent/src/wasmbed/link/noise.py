@@ -60,6 +60,34 @@ def new_private_key() -> bytes:
     return X25519PrivateKey.generate().private_bytes_raw()
 
 
+def exchange(private: bytes, public: bytes) -> bytes:
+    """The Diffie-Hellman function; raises NoiseError for a public key of low order."""
+    try:
+        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        raise NoiseError("the other side's key is of low order") from None
+
+
+class Responder:
+    """A responder's key and one message 1: the part of reading it that is the same whatever the prologue is.
+
+    Raises NoiseError for a message that is too short, or whose key is of low order.
+    """
+
+    def __init__(self, private: bytes, message: bytes) -> None:
+        if len(message) < MESSAGE1_BYTES:
+            raise NoiseError(f"message 1 has {len(message)} bytes, not {MESSAGE1_BYTES} or more")
+        self.private, self.message = private, message
+        self.public = public_key(private)
+        self.shared = exchange(private, message[:KEY_BYTES])
+
+    def read(self, prologue: bytes) -> Handshake:
+        """The handshake whose message 1 this is; raises NoiseError when its prologue is another one."""
+        handshake = Handshake(prologue=prologue, private=self.private, public=self.public)
+        handshake.read1(self.message, self.shared)
+        return handshake
+
+
 class Handshake:
     """The handshake of one side; use it once. Messages are made and read in the pattern's order.
 
@@ -68,26 +96,38 @@ class Handshake:
     """
 
     def __init__(
-        self, *, prologue: bytes, private: bytes, remote: bytes | None = None, ephemeral: bytes | None = None
+        self,
+        *,
+        prologue: bytes,
+        private: bytes,
+        remote: bytes | None = None,
+        ephemeral: bytes = b"",
+        public: bytes = b"",
     ) -> None:
+        """ephemeral is made when it is needed; public is that of private, for whoever knows it already."""
         self._private = private
-        self._ephemeral = ephemeral or new_private_key()
+        self._ephemeral = ephemeral
         self.remote = remote
         self._remote_ephemeral = b""
         self._chain = self.hash = NAME.ljust(hashlib.sha256().digest_size, b"\0")
         self._key = b""
         self._mix_hash(prologue)
-        self._mix_hash(remote if remote is not None else public_key(private))
+        self._mix_hash(remote if remote is not None else public or public_key(private))
 
     def _mix_hash(self, data: bytes) -> None:
         self.hash = hashlib.sha256(self.hash + data).digest()
 
-    def _mix_dh(self, private: bytes, public: bytes) -> None:
-        try:
-            shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
-        except ValueError:
-            raise NoiseError("the other side's key is of low order") from None
+    def _mix_key(self, shared: bytes) -> None:
         self._chain, self._key = _hkdf(self._chain, shared)
+
+    def _mix_dh(self, private: bytes, public: bytes) -> None:
+        self._mix_key(exchange(private, public))
+
+    def _mix_ephemeral(self) -> bytes:
+        self._ephemeral = self._ephemeral or new_private_key()
+        public = public_key(self._ephemeral)
+        self._mix_hash(public)
+        return public
 
     def _seal(self, data: bytes) -> bytes:
         sealed = seal(self._key, 0, data, self.hash)
@@ -103,20 +143,22 @@ class Handshake:
         """Initiator: e, es, s, ss."""
         if self.remote is None:
             raise ValueError("an initiator must know the responder's key")
-        ephemeral = public_key(self._ephemeral)
-        self._mix_hash(ephemeral)
+        ephemeral = self._mix_ephemeral()
         self._mix_dh(self._ephemeral, self.remote)
         sealed = self._seal(public_key(self._private))
         self._mix_dh(self._private, self.remote)
         return ephemeral + sealed + self._seal(payload)
 
-    def read1(self, message: bytes) -> bytes:
-        """Responder: return the payload; `remote` is the initiator's static key from then on."""
+    def read1(self, message: bytes, shared: bytes = b"") -> bytes:
+        """Responder: return the payload; `remote` is the initiator's static key from then on.
+
+        shared is what `exchange` gives for this side's key and the message's, for whoever knows it already.
+        """
         if len(message) < MESSAGE1_BYTES:
             raise NoiseError(f"message 1 has {len(message)} bytes, not {MESSAGE1_BYTES} or more")
         self._remote_ephemeral = message[:KEY_BYTES]
         self._mix_hash(self._remote_ephemeral)
-        self._mix_dh(self._private, self._remote_ephemeral)
+        self._mix_key(shared or exchange(self._private, self._remote_ephemeral))
         self.remote = self._unseal(message[KEY_BYTES : 2 * KEY_BYTES + TAG_BYTES])
         self._mix_dh(self._private, self.remote)
         return self._unseal(message[2 * KEY_BYTES + TAG_BYTES :])
@@ -125,8 +167,7 @@ class Handshake:
         """Responder: e, ee, se."""
         if self.remote is None:
             raise ValueError("message 1 comes first")
-        ephemeral = public_key(self._ephemeral)
-        self._mix_hash(ephemeral)
+        ephemeral = self._mix_ephemeral()
         self._mix_dh(self._ephemeral, self._remote_ephemeral)
         self._mix_dh(self._ephemeral, self.remote)
         return ephemeral + self._seal(payload)

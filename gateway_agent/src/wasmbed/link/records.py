@@ -182,6 +182,7 @@ def status_from(body: dict[Any, Any], instance: str) -> InstanceStatus:
         restarts=smp.number(body, 6),
         key=smp.octets(body, 7, length=32).hex(),
         grants=tuple(sorted(grant for bit, grant in enumerate(_GRANTS) if grants & 1 << bit)),
+        previous=smp.octets(body, 13, length=32).hex() if 13 in body else "",
         memory_bytes=smp.number(body, 9),
         cpu_ms=smp.number(body, 10),
         dropped=smp.number(body, 11),
@@ -196,6 +197,7 @@ def state_event(body: dict[Any, Any], instance: str) -> StateEvent:
         reason=reason_of(smp.number(body, 2)),
         message=smp.text(body, 3),
         restarts=smp.number(body, 4),
+        rolled_back=smp.octets(body, 5, length=32).hex() if 5 in body else "",
     )
 
 

@@ -286,12 +286,15 @@ class SecureLink:
         if now - self._refused < REFUSED_APART_S:
             self.counters.refused += 1
             return
+        # What costs time is the same for all candidates: a gateway that starts has a hundred devices at once.
+        responders: dict[bytes, noise.Responder] = {}
         # Nearly always the device that was here before.
         for ends in sorted(self._candidates(), key=lambda item: item.device_id != self._last_id):
             for index, private in enumerate(ends.privates):
-                handshake = noise.Handshake(prologue=prologue(ends, self._nonce), private=private)
                 try:
-                    handshake.read1(body)
+                    if private not in responders:
+                        responders[private] = noise.Responder(private, body)
+                    handshake = responders[private].read(prologue(ends, self._nonce))
                 except noise.NoiseError:
                     continue
                 yield from self._answer(ends, index, handshake, body, now)

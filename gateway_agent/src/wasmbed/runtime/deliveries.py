@@ -5,18 +5,49 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from wasmbed.runtime import abi
-from wasmbed.runtime.abi import EventType, OwnerLoss
+from wasmbed.runtime.abi import EventType, OwnerLoss, Ros2Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wasmbed.runtime.host.context import Context
     from wasmbed.runtime.protocol import Provision
 
 _BACKEND_OF: Final = {"px4": EventType.TELEMETRY, "sensor": EventType.SENSOR}
 
 
+def take_deliveries(context: Context, kind: int, source: int, items: Sequence[bytes]) -> None:
+    """Take events of one source; from any thread."""
+    if kind == EventType.ROS2:
+        _messages(context, source, items)
+        return
+    for data in items:
+        take_delivery(context, kind, source, data)
+
+
+def _messages(context: Context, route: int, items: Sequence[bytes]) -> None:
+    if route not in context.open_routes:
+        return
+    longest = abi.ROS2_HEADER.size + abi.ros2_max(context.request.device_class)
+    fitting = [data for data in items if abi.ROS2_HEADER.size <= len(data) <= longest]
+    for data in fitting:
+        if data[0] != Ros2Kind.MESSAGE:
+            context.calls.answered(data)
+    context.inbox.put_all(EventType.ROS2, route, fitting)
+
+
+def tell_taken(context: Context, route: int) -> None:
+    """Tell the peer, from time to time, how many messages of a route are no longer in the queue: it may send more."""
+    count = context.inbox.left(route)
+    if count and context.calls.tell("ros2", "taken", route, count) < 0:
+        context.inbox.not_told(route, count)
+
+
 def take_delivery(context: Context, kind: int, source: int, data: bytes) -> None:
     """Take one event; from any thread."""
     match kind:
+        case EventType.ROS2:
+            _messages(context, source, (data,))
         case EventType.RESULT:
             context.calls.result(source, data)
         case EventType.TELEMETRY:
@@ -26,11 +57,6 @@ def take_delivery(context: Context, kind: int, source: int, data: bytes) -> None
             sensors = context.backends.of(context.request.device).sensors
             if source < len(sensors) and abi.SAMPLE.size <= len(data) <= sensors[source].max_bytes:
                 context.feeds.take(EventType.SENSOR, source, data)
-        case EventType.ROS2:
-            longest = abi.ROS2_HEADER.size + abi.ros2_max(context.request.device_class)
-            if source in context.open_routes and abi.ROS2_HEADER.size <= len(data) <= longest:
-                context.calls.answered(data)
-                context.inbox.put(EventType.ROS2, source, data)
         case EventType.SECURE:
             _secure(context, data)
         case EventType.OWNER:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wasmbed.runtime.events import EventQueue
-    from wasmbed.runtime.protocol import Delivery, Provision, Secret, StartRequest
+    from wasmbed.runtime.protocol import Provision, Row, Secret, StartRequest
     from wasmbed.runtime.reports import Event
 
 log = logging.getLogger(__name__)
@@ -278,13 +278,13 @@ class Fleet:
             if worker.process is not None:
                 worker.process.tell(message)
 
-    def deliver(self, batch: Iterable[Delivery]) -> None:
+    def deliver(self, batch: Iterable[Row]) -> None:
         """Hand events to the workers of their instances."""
-        by_worker: defaultdict[str, list[Any]] = defaultdict(list)
+        by_worker: defaultdict[str, list[Row]] = defaultdict(list)
         for row in batch:
-            entry = self._entries.get(row.instance)
+            entry = self._entries.get(row[0])
             if entry is not None:
-                by_worker[_home(entry.request)].append(row.to_wire())
+                by_worker[_home(entry.request)].append(row)
         for name, rows in by_worker.items():
             worker = self._workers.get(name)
             if worker is not None and worker.process is not None:

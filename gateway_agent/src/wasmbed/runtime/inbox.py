@@ -1,7 +1,7 @@
 """The events of one instance: one bounded queue in order of arrival, with timers, and what is dropped when it is full.
 
 The policy is that of docs/abi.md: timers coalesce, telemetry and samples keep the newest of a source, messages at most
-32 of a source, and results, link, ownership and sealed messages are never dropped.
+32 of a source or 128 of a route, and results, link, ownership and sealed messages are never dropped.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from wasmbed.runtime import abi
 from wasmbed.runtime.abi import EventType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _NEWEST: Final = frozenset({EventType.TELEMETRY, EventType.SENSOR, EventType.LINK, EventType.OWNER})
-_LANES: Final = frozenset({EventType.MESSAGE, EventType.ROS2})
+_LANES: Final[dict[int, int]] = {EventType.MESSAGE: abi.SOURCE_EVENTS, EventType.ROS2: abi.ROS2_EVENTS}
 _DROPPABLE: Final = frozenset({EventType.MESSAGE, EventType.ROS2, EventType.TELEMETRY, EventType.SENSOR})
 _MS: Final = 1_000_000
 
@@ -57,6 +57,8 @@ class Inbox:
         # For sources that keep the newest: the number of the one that waits.
         self._newest: dict[tuple[int, int], int] = {}
         self._lanes: dict[tuple[int, int], deque[int]] = {}
+        # By route: messages that are no longer here, taken or dropped, since it was last told.
+        self._left: Counter[int] = Counter()
         self._waiting: Counter[int] = Counter()
         self._timers: dict[int, _Timer] = {}
         self._missed: dict[int, int] = {}
@@ -77,15 +79,35 @@ class Inbox:
                 if kind in _DROPPABLE:
                     self._drop(kind)
                 return True
-            if kind in _LANES and len(self._lanes.get(key, ())) >= abi.SOURCE_EVENTS:
-                self._remove(self._lanes[key][0])
-                self._drop(kind)
-            if not self._make_room(self._cost(data)) and kind in _DROPPABLE:
+            if kind in _LANES:
+                self._put_in_lane(kind, source, data)
+            elif not self._make_room(self._cost(data)) and kind in _DROPPABLE:
                 self._drop(kind)
                 return True
-            self._append(Event(kind, source, data))
+            else:
+                self._append(Event(kind, source, data))
             self._changed.notify()
         return True
+
+    def put_all(self, kind: int, source: int, items: Iterable[bytes]) -> None:
+        """Add several messages of one source."""
+        with self._changed:
+            for data in items:
+                self._put_in_lane(kind, source, data)
+            self._changed.notify()
+
+    def left(self, route: int) -> int:
+        """How many messages of a route are no longer here since this last told; 0 below ROS2_TAKEN."""
+        count = self._left[route]
+        if count < abi.ROS2_TAKEN:
+            return 0
+        with self._changed:
+            return self._left.pop(route, 0)
+
+    def not_told(self, route: int, count: int) -> None:
+        """Take back what `left` returned: nobody could be told."""
+        with self._changed:
+            self._left[route] += count
 
     def set_timer(self, timer: int, first_ms: int, period_ms: int) -> None:
         """Have a timer due in first_ms and then every period_ms (0: once); both 0 clear it."""
@@ -136,6 +158,7 @@ class Inbox:
             self._queue.clear()
             self._newest.clear()
             self._lanes.clear()
+            self._left.clear()
             self._waiting.clear()
             self._timers.clear()
             self._missed.clear()
@@ -167,6 +190,17 @@ class Inbox:
                 wake_ns = timer.due_ns
         return wake_ns
 
+    def _put_in_lane(self, kind: int, source: int, data: bytes) -> None:
+        lane = self._lanes.get((kind, source))
+        if lane is not None and len(lane) >= _LANES[kind]:
+            self._remove(lane[0])
+            self._drop(kind)
+        if self._make_room(self._cost(data)):
+            self._append(Event(kind, source, data))
+        else:
+            self._drop(kind)
+            self._left[source] += kind == EventType.ROS2
+
     def _append(self, event: Event) -> None:
         self._number += 1
         self._queue[self._number] = event
@@ -195,6 +229,8 @@ class Inbox:
             lane.popleft()
             if not lane:
                 del self._lanes[key]
+            if event.type == EventType.ROS2:
+                self._left[event.source] += 1
         return event
 
     def _make_room(self, cost: int) -> bool:

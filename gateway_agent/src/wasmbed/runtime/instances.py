@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 from collections import Counter, deque
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.runtime import abi
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
     from wasmbed.runtime.backends import Backends
     from wasmbed.runtime.content import Content
     from wasmbed.runtime.events import EventQueue
-    from wasmbed.runtime.protocol import Delivery, Provision, Secret
+    from wasmbed.runtime.protocol import Provision, Row, Secret
     from wasmbed.runtime.reports import HostRequest, Reason
 
 STOP_GRACE_S: Final = 1.0
 STOP_TIMEOUT_S: Final = 10.0
 UPDATE_TIMEOUT_S: Final = 10.0
+_address: Final = itemgetter(0, 1, 2)
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
@@ -246,16 +249,17 @@ class Instances:
                 supervisor.stop()
                 self._loop.call_later(STOP_GRACE_S, supervisor.end_now)
 
-    def deliver(self, batch: Iterable[Delivery]) -> None:
-        """Hand events to their instances."""
-        for row in batch:
-            slot = self._slots.get(row.instance)
+    def deliver(self, batch: Iterable[Row]) -> None:
+        """Hand events to their instances, those in a row for one source together."""
+        for (instance, kind, source), rows in itertools.groupby(batch, key=_address):
+            slot = self._slots.get(instance)
             if slot is None:
                 continue
+            items = [row[3] for row in rows]
             # A sealed message opens once, and what runs is the one to get it.
-            versions = [slot.current] if row.type == abi.EventType.SECURE else slot.versions()
+            versions = [slot.current] if kind == abi.EventType.SECURE else slot.versions()
             for supervisor in versions:
-                supervisor.deliver(row.type, row.source, row.data)
+                supervisor.deliver(kind, source, items)
 
     def provide(self, provision: Provision) -> None:
         before = self._backends.provide(provision)

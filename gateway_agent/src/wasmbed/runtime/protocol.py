@@ -34,6 +34,7 @@ MAX_MODULE_BYTES: Final = MAX_FRAME_BYTES - 64 * 1024
 MAX_ROUTES: Final = 256
 MAX_SENSORS: Final = 64
 MAX_DELIVERIES: Final = 4096
+_LAST_TYPE: Final = int(max(abi.EventType))
 KEY_BYTES: Final = 32
 NO_BLOCK: Final = -1
 # As much as a Placement can hold: 64 names of 128 and values of 4096 characters.
@@ -227,21 +228,33 @@ class Delivery:
         return [self.instance, self.type, self.source, self.data]
 
 
-def deliveries(message: Mapping[str, Any]) -> list[Delivery]:
-    """Read `deliver`; raises ProtocolError."""
+Row = tuple[str, int, int, bytes]
+
+
+def delivery_rows(message: Mapping[str, Any]) -> list[Row]:
+    """Read `deliver`, row by row as `Delivery` has its fields; raises ProtocolError."""
     rows = message.get("deliver")
     if not isinstance(rows, list) or len(rows) > MAX_DELIVERIES:
         raise ProtocolError(f"field 'deliver' is not a list of at most {MAX_DELIVERIES}")
     for row in rows:
+        # Every message to an application passes here, so this is not a loop over kinds. True is no number.
         if not (
-            isinstance(row, list)
+            type(row) is list
             and len(row) == 4
-            and all(isinstance(value, kind) for value, kind in zip(row, (str, int, int, bytes), strict=True))
-            and 1 <= row[1] <= max(abi.EventType)
+            and type(row[0]) is str
+            and type(row[1]) is int
+            and type(row[2]) is int
+            and type(row[3]) is bytes
+            and 1 <= row[1] <= _LAST_TYPE
             and 0 <= row[2] < 1 << 31
         ):
             raise ProtocolError("a delivery is not [instance, type, source, data]")
-    return [Delivery(*row) for row in rows]
+    return rows
+
+
+def deliveries(message: Mapping[str, Any]) -> list[Delivery]:
+    """Read `deliver`; raises ProtocolError."""
+    return [Delivery(*row) for row in delivery_rows(message)]
 
 
 def _env(message: Mapping[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from wasmbed.runtime import abi
 from wasmbed.runtime.backends import Ownership
 from wasmbed.runtime.calls import Calls, Feeds
 from wasmbed.runtime.course import Course, Share
-from wasmbed.runtime.deliveries import take_delivery
+from wasmbed.runtime.deliveries import take_deliveries, tell_taken
 from wasmbed.runtime.faults import Fault
 from wasmbed.runtime.host import HostFunctions
 from wasmbed.runtime.host.context import Context
@@ -22,7 +22,7 @@ from wasmbed.runtime.update import Fallback, HandOver, RolledBackError, rolled_b
 from wasmbed.runtime.watchdog import StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from wasmbed.runtime.content import Content, Shared
     from wasmbed.runtime.host.context import Phase
@@ -132,9 +132,9 @@ class Supervisor:
         self._attention.set()
         self.context.inbox.interrupt()
 
-    def deliver(self, kind: int, source: int, data: bytes) -> None:
-        """Take an event from the peer, on any thread."""
-        take_delivery(self.context, kind, source, data)
+    def deliver(self, kind: int, source: int, items: Sequence[bytes]) -> None:
+        """Take events of one source from the peer, on any thread."""
+        take_deliveries(self.context, kind, source, items)
 
     def status(self) -> InstanceStatus:
         """Return the row of `list`."""
@@ -332,6 +332,8 @@ class Supervisor:
                     context.event_data = b""
                 if result < 0:
                     raise sandbox.failed(abi.EVENT, result)
+                if event.type == abi.EventType.ROS2:
+                    tell_taken(context, event.source)
             self._worked()
 
     def _park(self, hand_over: HandOver) -> None:

@@ -1,82 +1,127 @@
-"""A vehicle's px4_msgs topics over the simulated vehicle: samples out, commands and setpoints in."""
+"""A vehicle's px4_msgs samples as orders, and acknowledgements as samples; the flight is in gateway/test_px4_topics."""
 
-import asyncio
-import time
+import math
+from collections.abc import Callable
 from typing import Any
 
-from peers import gateway, simulator, until
-from wasmbed.bridges.mavlink import Grant, Guard
-from wasmbed.bridges.mavlink.px4 import Px4Message, Topic, definitions, topics
-from wasmbed.bridges.mavlink.px4.bridge import Px4Bridge
+import pytest
+from wasmbed.bridges.mavlink import AttitudeSetpoint, Command, LocalSetpoint, Message
+from wasmbed.bridges.mavlink.definitions import default_dialect
+from wasmbed.bridges.mavlink.fleet import Fleet
+from wasmbed.bridges.mavlink.frames import make_frame
+from wasmbed.bridges.mavlink.offboard import Setpoint
+from wasmbed.bridges.mavlink.px4 import Px4Bridge, Px4Message, Topic, definitions
 from wasmbed.bridges.mavlink.px4.messages import from_cdr, to_cdr
+from wasmbed.bridges.mavlink.routing import PortPolicy
+from wasmbed.bridges.mavlink.switch import PortOptions, Switch
 
 RELEASE = "1.16"
-NAN3 = (float("nan"),) * 3
+NAN = math.nan
+NAN3 = (NAN, NAN, NAN)
+INPUTS = ("VehicleCommand", "OffboardControlMode", "TrajectorySetpoint", "VehicleAttitudeSetpoint")
 
 
-def sample(name: str, **values: Any) -> bytes:
-    return to_cdr(definitions(RELEASE)[name].make(values))
+class Taken:
+    """Everything that was ordered."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Command, str, Callable[[int], None]]] = []
+        self.setpoints: list[Setpoint] = []
+        self.others: list[Message] = []
+
+    def command(self, command: Command, source: str, done: Callable[[int], None]) -> None:
+        self.commands.append((command, source, done))
+
+    def setpoint(self, setpoint: Setpoint) -> bool:
+        self.setpoints.append(setpoint)
+        return True
+
+    def other(self, item: Message) -> bool:
+        self.others.append(item)
+        return True
 
 
-async def test_a_flight_by_px4_msgs() -> None:
-    samples: dict[str, list[Px4Message]] = {}
+class Bench:
+    """A bridge whose samples are kept, over a switch without sockets."""
 
-    def publish(topic: Topic, data: bytes) -> None:
-        samples.setdefault(topic.name, []).append(from_cdr(definitions(RELEASE)[topic.message], data))
+    def __init__(self, **options: Any) -> None:
+        self.switch = Switch()
+        self.port = self.switch.open(PortOptions(PortPolicy("vehicle")), "vehicle", lambda _: True)
+        self.fleet = Fleet(self.switch, 245, 191)
+        self.taken = Taken()
+        self.samples: list[tuple[str, Px4Message]] = []
+        vehicle = self.fleet.vehicle(1)
+        self.bridge = Px4Bridge(
+            self.fleet, vehicle, RELEASE, self.keep, self.taken, namespace="px4_1", accept=INPUTS, **options
+        )
 
-    def last(topic: str) -> Px4Message | None:
-        return samples[topic][-1] if topic in samples else None
+    def keep(self, topic: Topic, sample: bytes) -> None:
+        self.samples.append((topic.name, from_cdr(definitions(RELEASE)[topic.message], sample)))
 
-    guard = Guard("topics", frozenset({Grant.COMMAND, Grant.OFFBOARD}))
-    async with (
-        gateway() as made,
-        simulator("--port", made.port, "--speed", 10),
-        Px4Bridge(made.fleet, made.fleet.vehicle(1), RELEASE, publish, guard).running() as bridge,
-    ):
-        vehicle = made.fleet.vehicle(1)
-        inputs = topics(RELEASE)[1]
+    def give(self, topic: str, message: str, **values: Any) -> None:
+        self.bridge.receive(f"/px4_1/fmu/in/{topic}", to_cdr(definitions(RELEASE)[message].make(values)))
 
-        def send(name: str, **values: Any) -> None:
-            bridge.receive(inputs[name].name, sample(name, **values))
+    def hear(self, name: str, **values: Any) -> None:
+        self.switch.receive(self.port, make_frame(default_dialect()[name], values, system=1, component=1, sequence=0))
 
-        def status(field: str) -> Any:
-            found = last("/fmu/out/vehicle_status_v1")
-            return found[field] if found is not None else None
 
-        assert await vehicle.until(lambda s: s.connected and s.has_position, 10.0)
-        await until(lambda: vehicle.timesync.offset is not None)
-        await until(lambda: last("/fmu/out/vehicle_attitude"))
-        send("VehicleCommand", command=400, param1=1.0, target_system=1)
-        await until(lambda: status("arming_state") == 2)
-        ack = last("/fmu/out/vehicle_command_ack")
-        assert ack is not None
-        assert (ack["command"], ack["result"]) == (400, 0)
-        send("VehicleCommand", command=22, param7=498.0, target_system=1)
-        await until(lambda: status("nav_state") == 4)
-        for _ in range(30):
-            send("OffboardControlMode", position=True)
-            send("TrajectorySetpoint", position=(15.0, 0.0, -12.0), velocity=NAN3, acceleration=NAN3)
-            await asyncio.sleep(0.05)
-        send("VehicleCommand", command=176, param1=1.0, param2=6.0, target_system=1)
+@pytest.fixture
+def bench() -> Bench:
+    made = Bench()
+    made.bridge.start()
+    return made
 
-        def arrived() -> bool:
-            send("OffboardControlMode", position=True)
-            send("TrajectorySetpoint", position=(15.0, 0.0, -12.0), velocity=NAN3, acceleration=NAN3)
-            place = last("/fmu/out/vehicle_global_position")
-            return place is not None and abs(place["lat"] - 47.397742 - 15.0 / 111_194.9) < 2e-6
 
-        await until(lambda: arrived() and status("nav_state") == 14)
-        attitude = samples["/fmu/out/vehicle_attitude"][-1]
-        assert abs(attitude["timestamp"] / 1e6 - time.time()) < 2.0
-        assert abs(int(attitude["timestamp"]) - int(attitude["timestamp_sample"])) < 1_000_000
-        before = len(samples["/fmu/out/vehicle_command_ack"])
-        send("VehicleCommand", command=400, param1=0.0, target_system=1)
-        refused = samples["/fmu/out/vehicle_command_ack"][before]
-        assert (refused["command"], refused["result"]) == (400, 2)
-        bridge.receive(inputs["VehicleCommand"].name, b"\x00\x01\x00\x00")
-        bridge.receive("/fmu/in/nothing", b"")
-        assert bridge.refused == 3
-        assert await vehicle.until(lambda s: s.armed, 1.0)
-    count = len(samples["/fmu/out/vehicle_attitude"])
-    bridge.receive(inputs["VehicleCommand"].name, sample("VehicleCommand", command=400, param1=1.0))
-    assert len(samples["/fmu/out/vehicle_attitude"]) == count
+def test_axes_that_are_not_controlled_stay_free(bench: Bench) -> None:
+    bench.give("offboard_control_mode", "OffboardControlMode", position=True, velocity=True)
+    values = {"position": (1.0, 2.0, NAN), "velocity": (NAN, NAN, -0.5), "acceleration": NAN3, "yaw": NAN}
+    bench.give("trajectory_setpoint", "TrajectorySetpoint", **values, yawspeed=0.25)
+    assert bench.taken.setpoints == [LocalSetpoint((1.0, 2.0, None), (None, None, -0.5), yaw_rate=0.25)]
+    message = bench.taken.setpoints[0].message(0)
+    assert message["type_mask"] == 0b0101_1101_1100
+
+
+def test_an_attitude_keeps_its_thrust_by_axes(bench: Bench) -> None:
+    bench.give("offboard_control_mode", "OffboardControlMode", attitude=True)
+    values = {"q_d": (1.0, 0.0, 0.0, 0.0), "yaw_sp_move_rate": 0.5, "thrust_body": (0.0, 0.0, -0.75)}
+    bench.give("vehicle_attitude_setpoint", "VehicleAttitudeSetpoint", **values)
+    (found,) = bench.taken.setpoints
+    assert found == AttitudeSetpoint(0.75, (1.0, 0.0, 0.0, 0.0), (None, None, 0.5), (0.0, 0.0, -0.75))
+    assert found.message(0)["type_mask"] == 0b011
+
+
+def test_an_acknowledgement_is_addressed_to_who_gave_the_command(bench: Bench) -> None:
+    bench.give("vehicle_command", "VehicleCommand", command=400, param1=1.0, source_system=9, source_component=7)
+    ((command, source, done),) = bench.taken.commands
+    assert (command.number, command.params[0], source) == (400, 1.0, "9/7")
+    bench.hear("COMMAND_ACK", command=400, result=5, progress=40, target_system=245, target_component=191)
+    bench.hear("COMMAND_ACK", command=400, result=0, target_system=245, target_component=191)
+    found = [(item["result"], item["target_system"], item["target_component"]) for _, item in bench.samples]
+    assert found == [(5, 9, 7), (0, 9, 7)]
+    done(4)
+    assert len(bench.samples) == 2, "the vehicle has answered already"
+    bench.give("vehicle_command", "VehicleCommand", command=22, source_system=9, source_component=7)
+    bench.taken.commands[1][2](2)
+    name, refused = bench.samples[-1]
+    assert name == "/px4_1/fmu/out/vehicle_command_ack"
+    assert (refused["command"], refused["result"], refused["target_system"]) == (22, 2, 9)
+
+
+def test_what_is_damaged_or_not_accepted_is_counted_and_dropped(bench: Bench) -> None:
+    bench.bridge.receive("/px4_1/fmu/in/vehicle_command", b"\x00\x01\x00\x00")
+    bench.bridge.receive("/px4_1/fmu/in/vehicle_command", b"")
+    bench.bridge.receive("/px4_1/fmu/in/manual_control_input", b"\x00\x01\x00\x00" + bytes(64))
+    bench.give("vehicle_command", "VehicleCommand", command=100_000)
+    assert (bench.bridge.taken, bench.bridge.refused) == (0, 4)
+    assert not bench.taken.commands
+    bench.bridge.close()
+    bench.give("vehicle_command", "VehicleCommand", command=400)
+    assert not bench.taken.commands
+
+
+def test_only_what_is_to_be_published_is() -> None:
+    bench = Bench(publish=("VehicleAttitude",))
+    bench.bridge.start()
+    bench.hear("HEARTBEAT", autopilot=12, type=2)
+    bench.hear("ATTITUDE", roll=0.1)
+    assert [name for name, _ in bench.samples] == ["/px4_1/fmu/out/vehicle_attitude"]

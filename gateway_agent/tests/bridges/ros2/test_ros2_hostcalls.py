@@ -16,6 +16,7 @@ from ros2_support import domain
 from wasmbed.bridges.ros2.config import BridgeConfig
 from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS, SENSOR_DATA
 from wasmbed.bridges.ros2.recording import read
+from wasmbed.gateway import ros2_session
 from wasmbed.gateway.ros2_config import Ros2PolicyConfig, Ros2RecordedConfig, Ros2RecordingConfig
 from wasmbed.gateway.ros2_recording import prune
 from wasmbed.hostcalls import Ended, RefusedError, Status
@@ -85,6 +86,47 @@ async def test_messages_come_from_when_the_route_is_opened(host: Host, other: No
     publisher.publish(message)
     await until(lambda: host.fate("subscribe /imu", "delivered") == 3)
     assert len(host.runtime.told()) == 1
+
+
+async def numbered(host: Host, other: Node, queue: int, count: int) -> None:
+    """Publish so many messages to an application whose runtime tells what it takes."""
+    await host.open(topics=[topic("/fast", STRING, encoding="cdr", queue=queue, qos={"profile": "parameters"})])
+    host.call("open", "/fast", 0)
+    publisher = other.publisher("/fast", STRING, PARAMETERS)
+    await until(lambda: publisher.statistics.matched)
+    host.call("taken", 0, 32)
+    for number in range(count):
+        publisher.publish(other.codecs.cls(STRING)(f"{number}"))
+        # One after the other, so that none is dropped but for the application's sake.
+        await until(lambda number=number: host.fate("subscribe /fast", "received") == number + 1)
+
+
+def sent_numbers(host: Host, other: Node) -> list[int]:
+    codec = other.codecs.codec(STRING)
+    return [int(codec.loads(told.data).data) for told in host.runtime.told()]
+
+
+async def test_what_an_application_has_no_room_for_waits_in_the_route(
+    host: Host, other: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ros2_session, "LATE_S", 3600.0)
+    await numbered(host, other, queue=16, count=200)
+    # 64 are under way; of the others the last 16 wait.
+    await until(lambda: len(host.runtime.told()) == 64)
+    assert host.fate("subscribe /fast", "dropped") == 200 - 64 - 16
+    host.call("taken", 0, 32)
+    await until(lambda: len(host.runtime.told()) == 80)
+    numbers = sent_numbers(host, other)
+    assert numbers == sorted(numbers)
+    assert numbers[64:] == list(range(184, 200))
+    host.call("taken", 0, -1)
+    host.call("taken", 9, 1)
+    assert host.results("taken") == {"ok": 2, "invalid": 2}
+
+
+async def test_application_that_is_not_heard_of_is_sent_more_after_a_while(host: Host, other: Node) -> None:
+    await numbered(host, other, queue=16, count=200)
+    await until(lambda: sent_numbers(host, other)[-1:] == [199])
 
 
 async def test_latched_message_waits_until_the_route_is_opened(host: Host, other: Node) -> None:

@@ -87,6 +87,17 @@ def messages_of(vehicle: SimulatedVehicle, now: float) -> Iterator[tuple[str, fl
                 "q": [1.0, 0.0, 0.0, 0.0],
             },
         ),
+        # Where the local frame is: always home, here.
+        (
+            "GPS_GLOBAL_ORIGIN",
+            1.0,
+            {
+                "latitude": round(vehicle.home[0] * 1e7),
+                "longitude": round(vehicle.home[1] * 1e7),
+                "altitude": round(vehicle.home[2] * 1000),
+                "time_usec": since * 1000,
+            },
+        ),
         (
             "MISSION_CURRENT",
             1.0,

@@ -175,15 +175,19 @@ class Actions:
         result = await self.vehicle.command(Command(_TERMINATE, (1.0,)))
         return ActionResult("terminate", result.ok, "" if result.ok else str(result))
 
-    async def fly_offboard(self, setpoint: Setpoint) -> ActionResult:
-        """Begin offboard control with a first setpoint; from then on `renew` keeps it alive."""
+    async def fly_offboard(self, setpoint: Setpoint, *, at_once: bool = False, unarmed: bool = False) -> ActionResult:
+        """Begin offboard control with a first setpoint; from then on `renew` keeps it alive.
+
+        `at_once`: new setpoints do not wait for their turn. `unarmed`: the mode may be entered before arming.
+        """
         state = self.vehicle.state
-        reason = _not_connected(state) or (None if state.armed else "the vehicle is not armed; arm it first")
+        armed = unarmed or state.armed
+        reason = _not_connected(state) or (None if armed else "the vehicle is not armed; arm it first")
         if reason is not None:
             return ActionResult("offboard", False, reason)
         if self.vehicle.offboard is not None:
             return ActionResult("offboard", False, "offboard control is under way; renew its setpoint")
-        control = self.vehicle.offboard = Offboard(self.vehicle.ids)
+        control = self.vehicle.offboard = Offboard(self.vehicle.ids, at_once=at_once)
         control.renew(setpoint, self.vehicle.now())
         self.vehicle.wake()
         # Entering is one call, so its first setpoint need not be renewed by the caller while it lasts.

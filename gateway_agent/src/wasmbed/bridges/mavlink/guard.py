@@ -76,6 +76,7 @@ REQUEST_PROTOCOL_VERSION REQUEST_FLIGHT_INFORMATION RUN_PREARM_CHECKS
 """)
 # What a plan may hold: navigation, conditions, jumps, fence and rally items, and the ordinary orders.
 _PLANNED = _ORDINARY | {*range(16, 96), 112, 113, 114, 115, 177, 189, *range(5000, 5005), 5100, 206, 530, 2000, 2001}
+_NO_AXES = (None, None, None)
 _PLACES = _numbers("NAV_TAKEOFF NAV_VTOL_TAKEOFF NAV_LAND NAV_VTOL_LAND DO_REPOSITION DO_ORBIT NAV_LOITER_UNLIM")
 
 
@@ -146,7 +147,8 @@ class Guard:
         self._limits = {"command": rates.commands_hz, "setpoint": rates.setpoints_hz, "write": rates.writes_hz}
         self._levels = dict(self._limits)
         self._at = dict.fromkeys(self._limits, -math.inf)
-        self._setpoints = False
+        # What the last setpoint came to: that it may pass, or the cause it was refused for.
+        self._setpoints: Cause | bool = False
 
     def allow(self, grants: frozenset[Grant]) -> None:
         """Replace the grants; what holds from now on."""
@@ -165,10 +167,11 @@ class Guard:
         return self._answer(f"{command.name} {command.params}", reason)
 
     def setpoint(self, setpoint: Setpoint, state: VehicleState, now: float) -> Refusal | None:
-        """Whether a setpoint may be sent. The first one and every refusal are logged, not the stream."""
+        """Whether a setpoint may be sent. The first one and the first refusal are logged, not the stream."""
         reason = self._granted(Grant.OFFBOARD) or _fenced(self._reach(setpoint, state)) or self._rate("setpoint", now)
-        if reason is not None or not self._setpoints:
-            self._setpoints = reason is None
+        verdict = reason.cause if reason is not None else True
+        if verdict != self._setpoints:
+            self._setpoints = verdict
             self._answer(f"setpoint {setpoint}", reason)
         return reason
 
@@ -251,16 +254,22 @@ class Guard:
     def _local(self, fence: Geofence, setpoint: LocalSetpoint, state: VehicleState, here: Position) -> str | None:
         if setpoint.frame != LOCAL_NED:
             return "only setpoints in north, east, down can be held inside of a geofence"
-        if setpoint.position is not None:
-            if state.origin is None:
-                return "the origin of the local frame is not known; request GPS_GLOBAL_ORIGIN"
-            north, east, down = setpoint.position
-            height = state.origin.altitude_m - down - (here.altitude_m - here.height_m)
-            return fence.refuses(*_moved(state.origin, north, east), height)
-        # By speed: where it leads to in a few seconds, by the setpoint or by how the vehicle moves now.
-        north, east, down = setpoint.velocity or (here.north_m_s, here.east_m_s, here.down_m_s)
-        ahead = _moved(here, north * LOOK_AHEAD_S, east * LOOK_AHEAD_S)
-        return fence.refuses(*ahead, here.height_m - down * LOOK_AHEAD_S)
+        position, velocity = setpoint.position or _NO_AXES, setpoint.velocity or _NO_AXES
+        origin = state.origin
+        if origin is None and position != _NO_AXES:
+            return "the origin of the local frame is not known; request GPS_GLOBAL_ORIGIN"
+        # Each axis by its place; else by speed: where it leads to in a few seconds, by the setpoint or as it moves now.
+        moves = (here.north_m_s, here.east_m_s, here.down_m_s)
+        speeds = [given if given is not None else now for given, now in zip(velocity, moves, strict=True)]
+        latitude, longitude = _moved(here, speeds[0] * LOOK_AHEAD_S, speeds[1] * LOOK_AHEAD_S)
+        height = here.height_m - speeds[2] * LOOK_AHEAD_S
+        if origin is not None:
+            north, east, down = position
+            placed = _moved(origin, north or 0.0, east or 0.0)
+            latitude = placed[0] if north is not None else latitude
+            longitude = placed[1] if east is not None else longitude
+            height = origin.altitude_m - down - (here.altitude_m - here.height_m) if down is not None else height
+        return fence.refuses(latitude, longitude, height)
 
 
 def _fenced(reason: str | None) -> Refusal | None:

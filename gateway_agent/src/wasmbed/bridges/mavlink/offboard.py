@@ -21,48 +21,47 @@ GLOBAL_RELATIVE_ALT_INT = 6
 BODY_FRD = 12
 
 _MAX_NUMBER = 1e7
-_NO_POSITION = 0b111
-_NO_VELOCITY = 0b111 << 3
-_NO_ACCELERATION = 0b111 << 6
-_NO_YAW = 1 << 10
-_NO_YAW_RATE = 1 << 11
+# The bits of SET_POSITION_TARGET_...: three axes each of position, velocity and acceleration, yaw, yaw rate.
+_BITS = (*range(9), 10, 11)
+_AT_ONCE_S = 0.004
+
+Axes = tuple[float | None, float | None, float | None]
+"""Three axes, each of which may be left out."""
+
+_NOTHING: Axes = (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSetpoint:
     """Metres, metres a second, metres a second squared (north, east, down), radians; None: not controlled."""
 
-    position: tuple[float, float, float] | None = None
-    velocity: tuple[float, float, float] | None = None
-    acceleration: tuple[float, float, float] | None = None
+    position: Axes | None = None
+    velocity: Axes | None = None
+    acceleration: Axes | None = None
     yaw: float | None = None
     yaw_rate: float | None = None
     frame: int = LOCAL_NED
 
     def message(self, time_ms: int) -> Message:
         """SET_POSITION_TARGET_LOCAL_NED."""
-        position, velocity, acceleration = (part or (0.0,) * 3 for part in self._vectors())
+        names = ("x", "y", "z", "vx", "vy", "vz", "afx", "afy", "afz", "yaw", "yaw_rate")
         return Message(
             "SET_POSITION_TARGET_LOCAL_NED",
             {
                 "time_boot_ms": time_ms,
                 "coordinate_frame": self.frame,
-                "type_mask": _mask(*self._vectors(), self.yaw, self.yaw_rate),
-                **dict(zip(("x", "y", "z"), position, strict=True)),
-                **dict(zip(("vx", "vy", "vz"), velocity, strict=True)),
-                **dict(zip(("afx", "afy", "afz"), acceleration, strict=True)),
-                "yaw": self.yaw or 0.0,
-                "yaw_rate": self.yaw_rate or 0.0,
+                "type_mask": _mask(*self._parts()),
+                **{name: part or 0.0 for name, part in zip(names, self._parts(), strict=True)},
             },
         )
 
     def numbers(self) -> tuple[float, ...]:
         """All numbers that are set."""
-        vectors = [value for part in self._vectors() if part is not None for value in part]
-        return (*vectors, *(value for value in (self.yaw, self.yaw_rate) if value is not None))
+        return tuple(part for part in self._parts() if part is not None)
 
-    def _vectors(self) -> tuple[tuple[float, float, float] | None, ...]:
-        return self.position, self.velocity, self.acceleration
+    def _parts(self) -> tuple[float | None, ...]:
+        vectors = (self.position or _NOTHING, self.velocity or _NOTHING, self.acceleration or _NOTHING)
+        return (*vectors[0], *vectors[1], *vectors[2], self.yaw, self.yaw_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class GlobalSetpoint:
             {
                 "time_boot_ms": time_ms,
                 "coordinate_frame": GLOBAL_RELATIVE_ALT_INT,
-                "type_mask": _mask((0.0,) * 3, None, None, self.yaw, None),
+                "type_mask": _mask(0.0, 0.0, 0.0, *_NOTHING, *_NOTHING, self.yaw, None),
                 "lat_int": round(self.latitude * 1e7),
                 "lon_int": round(self.longitude * 1e7),
                 "alt": self.height_m,
@@ -97,40 +96,42 @@ class GlobalSetpoint:
 
 @dataclass(frozen=True, slots=True)
 class AttitudeSetpoint:
-    """A rotation from body (forward, right, down) to north, east, down, or body rates, and thrust 0 to 1."""
+    """A rotation from body (forward, right, down) to north, east, down, or body rates, and thrust.
+
+    `thrust` is 0 to 1 (a multicopter's upward, a fixed wing's forward), `thrust_body` the same by axes.
+    """
 
     thrust: float
     quaternion: tuple[float, float, float, float] | None = None
-    rates: tuple[float, float, float] | None = None
+    rates: Axes | None = None
+    thrust_body: tuple[float, float, float] | None = None
 
     def message(self, time_ms: int) -> Message:
         """SET_ATTITUDE_TARGET."""
-        roll, pitch, yaw = self.rates or (0.0, 0.0, 0.0)
-        mask = (0 if self.rates is not None else 0b111) | (0 if self.quaternion is not None else 1 << 7)
-        return Message(
-            "SET_ATTITUDE_TARGET",
-            {
-                "time_boot_ms": time_ms,
-                "type_mask": mask,
-                "q": self.quaternion or (1.0, 0.0, 0.0, 0.0),
-                "body_roll_rate": roll,
-                "body_pitch_rate": pitch,
-                "body_yaw_rate": yaw,
-                "thrust": self.thrust,
-            },
-        )
+        rates = self.rates or _NOTHING
+        mask = sum(1 << bit for bit, rate in enumerate(rates) if rate is None)
+        values = {
+            "time_boot_ms": time_ms,
+            "type_mask": mask | (0 if self.quaternion is not None else 1 << 7),
+            "q": self.quaternion or (1.0, 0.0, 0.0, 0.0),
+            **{f"body_{name}_rate": rate or 0.0 for name, rate in zip(("roll", "pitch", "yaw"), rates, strict=True)},
+            "thrust": self.thrust,
+        }
+        if self.thrust_body is not None:
+            values["thrust_body"] = self.thrust_body
+        return Message("SET_ATTITUDE_TARGET", values)
 
     def numbers(self) -> tuple[float, ...]:
         """All numbers that are set."""
-        return (self.thrust, *(self.quaternion or ()), *(self.rates or ()))
+        rates = (rate for rate in self.rates or () if rate is not None)
+        return (self.thrust, *(self.quaternion or ()), *rates, *(self.thrust_body or ()))
 
 
 Setpoint = LocalSetpoint | GlobalSetpoint | AttitudeSetpoint
 
 
-def _mask(*parts: object) -> int:
-    bits = (_NO_POSITION, _NO_VELOCITY, _NO_ACCELERATION, _NO_YAW, _NO_YAW_RATE)
-    return sum(bit for part, bit in zip(parts, bits, strict=True) if part is None)
+def _mask(*parts: float | None) -> int:
+    return sum(1 << bit for bit, part in zip(_BITS, parts, strict=True) if part is None)
 
 
 def check_setpoint(setpoint: Setpoint) -> None:
@@ -159,9 +160,19 @@ class Phase(StrEnum):
 
 
 class Offboard:
-    """The stream of setpoints to one vehicle. `wants_mode` says when the mode is to be asked for, once."""
+    """The stream of setpoints to one vehicle. `wants_mode` says when the mode is to be asked for, once.
 
-    def __init__(self, ids: Ids, *, rate_hz: float = RATE_HZ, proof_of_life_s: float = PROOF_OF_LIFE_S) -> None:
+    With `at_once` a new setpoint does not wait for its turn in the stream, up to 250 a second.
+    """
+
+    def __init__(
+        self,
+        ids: Ids,
+        *,
+        rate_hz: float = RATE_HZ,
+        proof_of_life_s: float = PROOF_OF_LIFE_S,
+        at_once: bool = False,
+    ) -> None:
         if not 2.0 < rate_hz <= 250.0:
             raise ValueError("rate_hz must be above 2, which the vehicle needs, and 250 at most")
         self.phase = Phase.IDLE
@@ -170,6 +181,8 @@ class Offboard:
         self.wants_mode = False
         self._ids = ids
         self._interval_s = 1.0 / rate_hz
+        self._at_once = at_once
+        self._streamed = -math.inf
         self._life_s = proof_of_life_s
         self.setpoint: Setpoint | None = None
         self._renewed = 0.0
@@ -193,6 +206,10 @@ class Offboard:
         self.setpoint, self._renewed = setpoint, now
         if self.phase is Phase.IDLE:
             self.phase, self._began = Phase.PRIMING, now
+            self._stream(now)
+        elif self._at_once and now - self._streamed >= _AT_ONCE_S:
+            # The stream goes on from here, so that the same setpoint is not sent twice.
+            self.deadline = now
             self._stream(now)
 
     def mode_changed(self, offboard: bool, now: float) -> None:
@@ -229,6 +246,7 @@ class Offboard:
     def _stream(self, now: float) -> None:
         if self.setpoint is None:
             return
+        self._streamed = now
         item = self.setpoint.message(int(now * 1000) & 0xFFFFFFFF)
         targets = {"target_system": self._ids.system, "target_component": self._ids.component}
         self._outgoing.append(Message(item.name, {**targets, **item.values}))

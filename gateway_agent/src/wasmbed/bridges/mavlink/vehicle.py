@@ -286,6 +286,10 @@ class Vehicle:
         async with self._transfer:
             return await self.run(ClearPlan(self.ids, plan))
 
+    def send(self, item: Message) -> int:
+        """Send a message as it is; the number of ports it went to."""
+        return self._send(item)
+
     def wake(self) -> None:
         """Look at the machines again after one was changed from outside, as by `Offboard.renew`."""
         self._work(self._clock())

@@ -38,6 +38,7 @@ class Delivery:
     token: int = 0
     status: int = 0
     timestamp_ns: int = 0
+    checked: bool = True
 
 
 class Encoding:
@@ -152,6 +153,7 @@ class TopicIn(Handler):
     def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
         super().__init__(bridge, route, on_ready)
         self.encoding, self.fields = route.encoding, route.fields
+        self._codec = bridge.node.codecs.codec(route.type)
         self._endpoint, self._detach = bridge.attach(route, self)
 
     def wants(self, now: float) -> bool:
@@ -161,8 +163,24 @@ class TopicIn(Handler):
         self.statistics.rate_limited += 1
         return False
 
-    def accept(self, data: bytes, source_timestamp: int) -> None:
-        self.deliver(Delivery("message", data, timestamp_ns=source_timestamp))
+    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> None:
+        self.deliver(Delivery("message", data, 0, 0, source_timestamp, checked))
+
+    def receive(self, capacity: int | None = None) -> Delivery | int | None:
+        while True:
+            found = super().receive(capacity)
+            if found is None or isinstance(found, int) or found.checked:
+                return found
+            try:
+                self._codec.loads(found.data)
+            except CdrError as error:
+                self.statistics.delivered -= 1
+                self.statistics.delivered_bytes -= len(found.data)
+                self.malformed()
+                self._endpoint.malformed += 1
+                self._endpoint.problem(str(error))
+                continue
+            return found
 
     def malformed(self) -> None:
         self.statistics.malformed += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wasmbed.bridges.ros2.errors import CdrError
 from wasmbed.bridges.ros2.types import Plain
@@ -25,9 +25,16 @@ class Sink(Protocol):
         """Whether this message passes the rate limit; counts it when not."""
         ...
 
-    def accept(self, data: bytes, source_timestamp: int) -> None: ...
+    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> None:
+        """Take a message; one that is not checked yet is to be when somebody asks for it."""
+        ...
 
     def malformed(self) -> None: ...
+
+
+# A message in CDR is checked when it is asked for, so that one that is dropped before costs nothing; but not a longer
+# one, whose check would hold up who asks.
+CHECKED_LATER_BYTES: Final = 16 << 10
 
 
 class SharedSubscription:
@@ -38,6 +45,7 @@ class SharedSubscription:
         self._factory = node.codecs
         self._type = type_name
         self._sinks: tuple[Sink, ...] = ()
+        self._plain_cdr = True
         self._plains: dict[tuple[str, ...], Plain] = {}
         self._lock = threading.Lock()
         # Before the subscription: what is latched comes at once.
@@ -48,18 +56,26 @@ class SharedSubscription:
         with self._lock:
             if sink.encoding != "cdr" and sink.fields not in self._plains:
                 self._plains[sink.fields] = Plain(self._factory, self._type, sink.fields)
-            self._sinks = (*self._sinks, sink)
+            self._set((*self._sinks, sink))
 
     def remove(self, sink: Sink) -> bool:
         """Whether it was the last."""
         with self._lock:
-            self._sinks = tuple(item for item in self._sinks if item is not sink)
+            self._set(tuple(item for item in self._sinks if item is not sink))
             return not self._sinks
+
+    def _set(self, sinks: tuple[Sink, ...]) -> None:
+        self._sinks = sinks
+        self._plain_cdr = all(sink.encoding == "cdr" for sink in sinks)
 
     def _on_message(self, data: bytes, received: Received) -> None:
         now = time.monotonic()
         wanting = [sink for sink in self._sinks if sink.wants(now)]
         if not wanting:
+            return
+        if self._plain_cdr and len(data) <= CHECKED_LATER_BYTES:
+            for sink in wanting:
+                sink.accept(data, received.source_timestamp, checked=False)
             return
         try:
             message = self._codec.loads(data)

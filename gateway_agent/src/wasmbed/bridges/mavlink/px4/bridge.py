@@ -1,35 +1,54 @@
-"""One vehicle's topics: what it sends as CDR samples, and samples for it as MAVLink.
+"""One vehicle's topics: what it sends as CDR samples, and samples for it as orders.
 
 The transport (the ROS 2 bridge) is a function that takes a topic and a sample, and calls `receive` with what comes in.
 Times are the gateway's, in microseconds since 1970, as they are with PX4's own client after its time synchronisation.
 """
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.commands import Command
 from wasmbed.bridges.mavlink.fleet import Fleet
-from wasmbed.bridges.mavlink.guard import Guard
+from wasmbed.bridges.mavlink.offboard import AttitudeSetpoint, Axes, LocalSetpoint, Setpoint
 from wasmbed.bridges.mavlink.px4.from_px4 import FromPx4
 from wasmbed.bridges.mavlink.px4.messages import Px4Message, definitions, from_cdr, to_cdr
 from wasmbed.bridges.mavlink.px4.to_px4 import CONVERTED, ToPx4
-from wasmbed.bridges.mavlink.px4.topics import Topic, topics
+from wasmbed.bridges.mavlink.px4.topics import OUTPUTS, Topic, topics
 from wasmbed.bridges.mavlink.vehicle import Vehicle
 
 _log = logging.getLogger(__name__)
 
-_MAX_COMMANDS = 16
+DENIED = 2
+UNSUPPORTED = 3
+_IN_PROGRESS = 5
+_MAX_COMMAND = 0xFFFF
+_MAX_OPEN = 64
+
+
+class Orders(Protocol):
+    """Who judges and carries out what comes in."""
+
+    def command(self, command: Command, source: str, done: Callable[[int], None]) -> None:
+        """Carry out a command; `done` gets the MAV_RESULT of one that the vehicle itself does not acknowledge."""
+        ...
+
+    def setpoint(self, setpoint: Setpoint) -> bool:
+        """Take a setpoint; False when it was refused."""
+        ...
+
+    def other(self, item: Message) -> bool:
+        """Send MANUAL_CONTROL or ODOMETRY; False when it was refused."""
+        ...
 
 
 class Px4Bridge:
-    """Connects a vehicle with its topics within the context of `running`.
+    """Connects a vehicle with its topics from `start` to `close`.
 
-    `guard` judges every VehicleCommand of the topic; a vehicle's topics are an application like any other. Commands are
-    sent by the rules of `command_rules`; their acknowledgements are published as they come from the vehicle.
+    Only messages of `publish` go out, and only those of `accept` are taken in. Acknowledgements are published as they
+    come from the vehicle, addressed to whoever sent the command.
     """
 
     def __init__(
@@ -37,103 +56,127 @@ class Px4Bridge:
         fleet: Fleet,
         vehicle: Vehicle,
         release: str,
-        publish: Callable[[Topic, bytes], None],
-        guard: Guard,
+        send: Callable[[Topic, bytes], None],
+        orders: Orders,
+        *,
         namespace: str = "",
+        publish: Collection[str] = tuple(OUTPUTS),
+        accept: Collection[str] = (),
     ) -> None:
-        self.refused = 0
+        outputs, inputs = topics(release, namespace)
+        self.outputs = {name: topic for name, topic in outputs.items() if name in publish}
+        self.inputs = {topic.name: topic for name, topic in inputs.items() if name in accept}
+        self.taken = self.refused = 0
         self._fleet = fleet
         self._vehicle = vehicle
-        self._publish = publish
-        self._guard = guard
-        self._release = release
-        self._outputs, inputs = topics(release, namespace)
-        self._inputs = {topic.name: definitions(release)[name] for name, topic in inputs.items()}
+        self._send = send
+        self._orders = orders
+        self._definitions = definitions(release)
         self._to = ToPx4(release)
         self._from = FromPx4(vehicle.ids)
-        self._tasks: asyncio.TaskGroup | None = None
-        self._commands: set[asyncio.Task[None]] = set()
+        self._stops: list[Callable[[], None]] = []
+        # Who waits for which command's acknowledgement.
+        self._open: dict[int, tuple[int, int]] = {}
 
-    @property
-    def input_topics(self) -> tuple[str, ...]:
-        """The topics to subscribe to."""
-        return tuple(self._inputs)
+    def start(self) -> None:
+        """Begin."""
+        names = (name for name in CONVERTED if name != "MANUAL_CONTROL")
+        self._stops = [self._fleet.watch(name, self._sent) for name in names]
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Px4Bridge"]:
-        """Publish and take samples within the context; commands that are under way at its end are cancelled."""
-        stops = [self._fleet.watch(name, self._sent) for name in CONVERTED if name != "MANUAL_CONTROL"]
-        try:
-            async with asyncio.TaskGroup() as self._tasks:
-                try:
-                    yield self
-                finally:
-                    for task in self._commands:
-                        task.cancel()
-        finally:
-            self._tasks = None
-            for stop in stops:
-                stop()
+    def close(self) -> None:
+        """Publish and take nothing any more."""
+        for stop in self._stops:
+            stop()
+        self._stops = []
 
     def receive(self, topic: str, sample: bytes) -> None:
         """Take a sample of an input topic. One that is damaged or refused is counted and dropped."""
-        if self._tasks is None:
+        if not self._stops:
             return
-        now_us = time.time_ns() // 1000
         try:
-            item = from_cdr(self._inputs[topic], sample)
+            item = from_cdr(self._definitions[self.inputs[topic].message], sample)
+            passed = self._take(item)
         except (KeyError, ValueError) as error:
-            self.refused += 1
             _log.warning("px4 sample refused topic=%s reason=%r", topic, str(error))
-            return
-        for made in self._from.receive(item, now_us):
+            passed = False
+        self.taken += passed
+        self.refused += not passed
+
+    def _take(self, item: Px4Message) -> bool:
+        if item.name == "VehicleCommand" and item["command"] > _MAX_COMMAND:
+            # Numbers above 16 bits are PX4's own, between its modules.
+            return False
+        passed = True
+        for made in self._from.receive(item, time.time_ns() // 1000):
             if made.name in ("COMMAND_LONG", "COMMAND_INT"):
-                self._command(self._tasks, item, made)
+                self._command(item, made)
+            elif made.name in ("SET_POSITION_TARGET_LOCAL_NED", "SET_ATTITUDE_TARGET"):
+                passed = self._orders.setpoint(_setpoint(made))
             else:
-                self._fleet.port.send(made)
+                passed = self._orders.other(made)
+        return passed
 
-    def _command(self, tasks: asyncio.TaskGroup, item: Px4Message, made: Message) -> None:
-        params = tuple(item[f"param{number}"] for number in range(1, 8))
-        command = Command(item["command"], params, frame=0 if made.name == "COMMAND_INT" else None)
-        reason = self._guard.command(command, self._vehicle.state, self._vehicle.now())
-        if reason is not None or len(self._commands) >= _MAX_COMMANDS:
-            self.refused += 1
-            # Denied, in the topic's own words.
-            self._acknowledge(Message("COMMAND_ACK", _denied(item), self._vehicle.ids.system, 1))
-            return
-        task = tasks.create_task(self._run(command), name="px4-command")
-        self._commands.add(task)
-        task.add_done_callback(self._commands.discard)
+    def _command(self, item: Px4Message, made: Message) -> None:
+        number = item["command"]
+        params = tuple(item[f"param{index}"] for index in range(1, 8))
+        command = Command(number, params, frame=0 if made.name == "COMMAND_INT" else None)
+        if len(self._open) >= _MAX_OPEN:
+            # The oldest was never answered.
+            del self._open[next(iter(self._open))]
+        self._open[number] = (item["source_system"], item["source_component"])
 
-    async def _run(self, command: Command) -> None:
-        result = await self._vehicle.command(command)
-        if not result.ok:
-            _log.warning("px4 command failed system=%s reason=%r", self._vehicle.ids.system, str(result))
+        def done(result: int) -> None:
+            if number in self._open:
+                values = {"command": number, "result": result, "progress": 0, "result_param2": 0}
+                values |= {"target_system": 0, "target_component": 0}
+                self._publish(self._addressed(Message("COMMAND_ACK", values, self._vehicle.ids.system, 1)))
+
+        self._orders.command(command, f"{item['source_system']}/{item['source_component']}", done)
 
     def _sent(self, item: Message) -> None:
         ids = self._vehicle.ids
         if not ids.sent_by_target(item):
             return
-        if item.name == "COMMAND_ACK" and not ids.is_for_us(item):
-            return
+        if item.name == "COMMAND_ACK":
+            if not ids.is_for_us(item):
+                return
+            item = self._addressed(item)
         offset = self._vehicle.timesync.offset
-        now_us = time.time_ns() // 1000
         if offset is not None:
             self._to.offset_us = -offset.offset_ns // 1000
-        for made in self._to.receive(item, now_us):
-            self._publish(self._outputs[made.name], to_cdr(made))
+        self._publish(item)
 
-    def _acknowledge(self, item: Message) -> None:
+    def _publish(self, item: Message) -> None:
         for made in self._to.receive(item, time.time_ns() // 1000):
-            self._publish(self._outputs[made.name], to_cdr(made))
+            topic = self.outputs.get(made.name)
+            if topic is not None:
+                self._send(topic, to_cdr(made))
+
+    def _addressed(self, item: Message) -> Message:
+        """An acknowledgement for whoever sent the command."""
+        number = item["command"]
+        source = self._open.get(number) if item["result"] == _IN_PROGRESS else self._open.pop(number, None)
+        if source is None:
+            return item
+        values = {**item.values, "target_system": source[0], "target_component": source[1] & 0xFF}
+        return Message(item.name, values, item.system, item.component)
 
 
-def _denied(item: Px4Message) -> dict[str, int]:
-    return {
-        "command": item["command"] & 0xFFFF,
-        "result": 2,
-        "progress": 0,
-        "result_param2": 0,
-        "target_system": item["source_system"],
-        "target_component": item["source_component"] & 0xFF,
-    }
+def _setpoint(item: Message) -> Setpoint:
+    """SET_POSITION_TARGET_LOCAL_NED or SET_ATTITUDE_TARGET as a setpoint."""
+    v, mask = item.values, item["type_mask"]
+
+    def axes(*names: str, first: int) -> Axes | None:
+        found = [v.get(name, 0.0) if not mask >> bit & 1 else None for bit, name in enumerate(names, first)]
+        return (found[0], found[1], found[2]) if any(part is not None for part in found) else None
+
+    if item.name == "SET_ATTITUDE_TARGET":
+        rates = axes("body_roll_rate", "body_pitch_rate", "body_yaw_rate", first=0)
+        return AttitudeSetpoint(v["thrust"], None if mask & 1 << 7 else v["q"], rates, v["thrust_body"])
+    return LocalSetpoint(
+        axes("x", "y", "z", first=0),
+        axes("vx", "vy", "vz", first=3),
+        axes("afx", "afy", "afz", first=6),
+        None if mask & 1 << 10 else v["yaw"],
+        None if mask & 1 << 11 else v["yaw_rate"],
+    )

@@ -35,7 +35,10 @@ INPUTS = {
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A ROS topic of a vehicle. PX4 writes best effort and transient local, and reads best effort and volatile."""
+    """A ROS topic of a vehicle. PX4 writes best effort and transient local, and reads best effort and volatile.
+
+    `depth` is how many samples wait to be sent or taken; a mode and an arming follow each other closely.
+    """
 
     name: str
     message: str
@@ -57,5 +60,5 @@ def topics(release: str, namespace: str = "") -> tuple[dict[str, Topic], dict[st
         return f"{start}/fmu/{side}/{topic}{f'_v{version}' if version else ''}"
 
     outputs = {item: Topic(name("out", item, topic), item, transient_local=True) for item, topic in OUTPUTS.items()}
-    inputs = {item: Topic(name("in", item, topic), item) for item, topic in INPUTS.items()}
+    inputs = {item: Topic(name("in", item, topic), item, depth=16) for item, topic in INPUTS.items()}
     return outputs, inputs

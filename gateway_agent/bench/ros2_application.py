@@ -1,0 +1,256 @@
+"""An application in a runtime of its own behind the agent's host calls, for the ROS 2 benchmark.
+
+All of the agent's path is there: the bridge's thread, the dispatcher, the runtime's socket, a worker, WebAssembly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from prometheus_client import CollectorRegistry
+from ros2_roles import DEFINITION, IMU, SAMPLE, STORM, Process, resident_mib, stamping
+from wasmbed.gateway.config import AgentConfig
+from wasmbed.gateway.host_instances import route_handles
+from wasmbed.gateway.hostcalls import HostCalls
+from wasmbed.gateway.model import Wanted
+from wasmbed.gateway.ros2 import Ros2Backend
+from wasmbed.gateway.ros2_config import Ros2Config, Ros2DiscoveryConfig, Ros2PolicyConfig
+from wasmbed.hostcalls import HostInstance
+from wasmbed.runtime import LogEvent, RuntimeClient, RuntimeGone, StartRequest, StateEvent, abi
+from wasmtime import wat2wasm
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBE = ROOT / "gateway_agent/bench/ros2_probe.c"
+GRANTS = (abi.SYS, abi.ROS2)
+WAIT_S = 60.0
+SKIP = 1000
+
+
+def build_probe(directory: Path) -> bytes:
+    """Compile the application."""
+    module = directory / "probe.wasm"
+    subprocess.run([str(ROOT / "scripts/build-example"), str(PROBE), str(module)], check=True)
+    return module.read_bytes()
+
+
+def write_package(directory: Path) -> Path:
+    """The benchmark's own type as a user's package on disk."""
+    package, _, name = SAMPLE.split("/")
+    folder = directory / package
+    (folder / "msg").mkdir(parents=True, exist_ok=True)
+    (folder / "package.xml").write_text(f"<package><name>{package}</name></package>\n")
+    (folder / "msg" / f"{name}.msg").write_text(DEFINITION[SAMPLE])
+    return folder
+
+
+class Gateway:
+    """An agent without a cluster: backend, dispatcher and a client of the runtime, on the loop of this process."""
+
+    def __init__(self, hosts: HostCalls, backend: Ros2Backend, client: RuntimeClient, runtime_pid: int) -> None:
+        self.client = client
+        self._hosts, self._backend = hosts, backend
+        self._pid = runtime_pid
+        self._hosted: Any = None  # from `attach` on
+        self._specs: dict[str, Wanted] = {}
+        self._lines: dict[str, list[str]] = {}
+        self._states: dict[str, StateEvent] = {}
+        self._news = asyncio.Condition()
+
+    async def attach(self) -> None:
+        """Take up the runtime."""
+        self._hosted, _ = await self._hosts.attach(self.client, [], {})
+
+    async def serve(self) -> None:
+        """Do what the agent does with the runtime's events."""
+        async for event in self.client.events():
+            if isinstance(event, LogEvent):
+                self._lines.setdefault(event.instance, []).append(event.text)
+            elif isinstance(event, StateEvent):
+                await self._hosted.observe(event)
+                self._states[event.instance] = event
+            else:
+                self._hosted.submit(event)
+                continue
+            async with self._news:
+                self._news.notify_all()
+
+    async def start(
+        self, name: str, wasm: bytes, routes: list[dict[str, Any]], environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start an application and wait until it runs."""
+        ros2 = {"topics": routes}
+        request = StartRequest(
+            *(name, f"sha256:{hashlib.sha256(wasm).hexdigest()}", f"bench/{name}", f"bench/{name}", "gateway"),
+            grants=GRANTS,
+            env=dict(environment or {}),
+            routes=route_handles(ros2),
+        )
+        spec = HostInstance(name, request.application, "uid", request.device, frozenset(GRANTS), frozenset(), ros2)
+        self._specs[name] = Wanted("", request, request.key(), spec)
+        self._hosts.set_wanted(self._specs)
+        await self.client.load(request.digest, wasm)
+        await self._hosted.start(request)
+        async with asyncio.timeout(WAIT_S), self._news:
+            await self._news.wait_for(lambda: name in self._states and self._states[name].state != "Starting")
+        if self._states[name].state != "Running":
+            raise RuntimeError(f"{name}: {self._states[name].message}")
+
+    async def stop(self, name: str) -> None:
+        await self._hosted.stop(name)
+        self._lines.pop(name, None)
+        self._states.pop(name, None)
+
+    async def line(self, name: str, text: str) -> list[str]:
+        """All lines of an application up to this one."""
+
+        def found() -> list[str] | None:
+            lines = self._lines.get(name, [])
+            return lines[: lines.index(text)] if text in lines else None
+
+        async with asyncio.timeout(WAIT_S), self._news:
+            await self._news.wait_for(lambda: found() is not None)
+        return found() or []
+
+    async def read(self) -> float:
+        """How many events applications have read."""
+        return (await self.client.metrics()).get("calls wasmbed:sys.event_read", 0.0)
+
+    async def until(self, reached: Callable[[float], bool]) -> None:
+        """Wait for a count of events read."""
+        async with asyncio.timeout(WAIT_S):
+            while not reached(await self.read()):  # noqa: ASYNC110 - another process has no event to wait for
+                await asyncio.sleep(0.05)
+
+    def stamp(self, taken: dict[int, float]) -> None:
+        """Note for every message when cyclonedds handed it over, by the time it carries."""
+        for domain in self._backend._bridges._domains.values():
+            for shared in domain.bridge._shared.values() if domain.bridge is not None else ():
+                subscription = cast("Any", shared.subscription)
+                subscription._callback = stamping(subscription._callback, taken)
+
+    def cpu_s(self) -> float:
+        """CPU seconds of this process and the runtime's."""
+        own = os.times()
+        return own.user + own.system + sum(map(_cpu_s, self._processes()))
+
+    def rss_mib(self) -> float:
+        """Resident memory of this process and the runtime's."""
+        return resident_mib("self") + sum(map(resident_mib, self._processes()))
+
+    def _processes(self) -> list[int]:
+        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+        return [self._pid, *map(int, children)]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.asynccontextmanager
+async def gateway(domain: int, directory: Path) -> AsyncIterator[Gateway]:
+    """Run one with its runtime."""
+    socket, config = directory / "runtime.sock", directory / "runtime.yaml"
+    config.write_text(f"socket: {socket}\ncache_directory: {directory}/cache\n")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "wasmbed.runtime.main", "--config", str(config)),
+        env=os.environ | {"WASMBED_LOG_LEVEL": "ERROR"},
+    )
+    ros2 = Ros2Config(
+        domain=domain,
+        packages=(write_package(directory),),
+        discovery=Ros2DiscoveryConfig(interfaces=("lo",)),
+        policy=Ros2PolicyConfig(("/*",), ("/*",)),
+    )
+    hosts = HostCalls(AgentConfig("bench", directory / "none"), CollectorRegistry())
+    try:
+        async with Ros2Backend.running(ros2, "bench", directory) as backend, await _connect(socket) as client:
+            hosts.register(backend, backend)
+            found = Gateway(hosts, backend, client, process.pid)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(hosts.run())]
+                await found.attach()
+                tasks.append(group.create_task(found.serve()))
+                try:
+                    yield found
+                finally:
+                    for task in tasks:
+                        task.cancel()
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _connect(socket: Path) -> RuntimeClient:
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            try:
+                return await RuntimeClient.connect(socket)
+            except RuntimeGone:
+                await asyncio.sleep(0.05)
+
+
+def route(topic: str, type_name: str, encoding: str = "cdr") -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "name": "in",
+        "type": type_name,
+        "direction": "subscribe",
+        "encoding": encoding,
+        "qos": {"depth": 1000},
+    }
+
+
+async def delivered(bench: Gateway, wasm: bytes, domain: int, seconds: float, rate_hz: float = 0.0) -> float:
+    """Imu messages a second that an application has read, from a publisher of this rate, 0: as fast as it can."""
+    await bench.start("sink", wasm, [route("/flood", IMU)])
+    with Process("--role", "flood", "--domain", domain, "--rate", rate_hz):
+        await bench.until(lambda read: read > 0)
+        await asyncio.sleep(1.0)
+        before, began = await bench.read(), time.monotonic()
+        await asyncio.sleep(seconds)
+        count, passed = await bench.read() - before, time.monotonic() - began
+    await bench.stop("sink")
+    return count / passed
+
+
+async def latencies(bench: Gateway, wasm: bytes, domain: int, samples: int) -> tuple[list[float], list[float], float]:
+    """Seconds from the publisher and from cyclonedds into an application at 1,000 messages a second; CPU percent."""
+    environment = {"SAMPLES": str(samples), "SKIP": str(SKIP)}
+    await bench.start("probe", wasm, [route("/t0", SAMPLE)], environment)
+    taken: dict[int, float] = {}
+    bench.stamp(taken)
+    with Process("--role", "pace", "--domain", domain, "--topics", 1):
+        await bench.until(lambda _read: len(taken) >= SKIP)
+        cpu, began = bench.cpu_s(), time.monotonic()
+        lines = await bench.line("probe", "end")
+        percent = (bench.cpu_s() - cpu) / (time.monotonic() - began) * 100
+    await bench.stop("probe")
+    digits = "".join(lines)
+    pairs = [(int(digits[at : at + 16], 16), int(digits[at + 16 : at + 32], 16)) for at in range(0, len(digits), 32)]
+    return (
+        [(seen - sent) / 1e9 for sent, seen in pairs],
+        [seen / 1e9 - taken[sent] for sent, seen in pairs],
+        percent,
+    )
+
+
+@contextlib.asynccontextmanager
+async def storming(bench: Gateway) -> AsyncIterator[None]:
+    """One more application in the same runtime, which does nothing but host calls."""
+    await bench.start("storm", bytes(wat2wasm(STORM)), [])
+    try:
+        yield
+    finally:
+        await bench.stop("storm")

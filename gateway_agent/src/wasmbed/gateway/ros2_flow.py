@@ -1,0 +1,50 @@
+"""How much of a route is under way to its application, so that no more is sent than its queue takes.
+
+A runtime tells from time to time what has left an instance's queue. What waits meanwhile waits in the route's own queue
+at the bridge, where dropping costs next to nothing. A microcontroller tells nothing, and is sent what comes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wasmbed.runtime.abi import ROS2_EVENTS, ROS2_TAKEN
+
+
+class Flow:
+    """One route of one instance."""
+
+    __slots__ = ("_tells", "_under_way", "_window", "heard", "held")
+
+    def __init__(self, queue: int) -> None:
+        """Queue is how many messages the manifest lets wait."""
+        self._window = max(2 * ROS2_TAKEN, min(queue, ROS2_EVENTS))
+        self._under_way = 0
+        self._tells = False
+        self.heard = 0
+        """How often something was told."""
+        self.held = False
+        """Whether the sender waits for room."""
+
+    @property
+    def full(self) -> bool:
+        """Whether what is under way is enough."""
+        return self._tells and self._under_way >= self._window
+
+    def sent(self) -> None:
+        """One more is under way."""
+        self._under_way += 1
+
+    def taken(self, count: int) -> None:
+        """So many have left the instance's queue."""
+        self._tells = True
+        self.heard += 1
+        self._under_way = max(0, self._under_way - count)
+
+    def forget(self) -> None:
+        """What is under way has not been heard of for long: it was lost, or the application takes its time."""
+        self._under_way = 0
+
+
+LATE_S: Final = 1.0
+"""After this long without a word, what is under way is forgotten."""
