@@ -50,22 +50,12 @@ test-fast: $(TOOLS)  ## Run lint and unit tests
 	@scripts/run-suites fast
 
 .PHONY: bench
-bench: $(TOOLS)  ## Measure the interpreter, the bridges, the runtime and the site; writes build/bench/*.json
-	@scripts/install-firmware-tools
-	@uv pip install --quiet --require-hashes -r requirements/bench.txt
-	@$(MAKE) -C firmware bench
-	@python gateway_agent/bench/runtime.py
-	@python gateway_agent/bench/mavlink.py
-	@scripts/bench
+bench: $(TOOLS)  ## Measure the firmware, the bridges, the runtime and the site; writes build/bench/*.json
+	@scripts/run-suites bench
 
 .PHONY: soak
-soak: $(TOOLS)  ## Run the long tests: 30 minutes of each fuzzer of the firmware and of MAVLink, MAVLink peers, 100 boards, 100 kills on the demo's site
-	@scripts/install-firmware-tools
-	@$(MAKE) -C firmware fuzz SECONDS=1800
-	@WASMBED_FUZZ_SECONDS=1800 pytest -q -n 5 gateway_agent/tests/bridges/mavlink -k fuzzer
-	@WASMBED_FUZZ_SECONDS=0 pytest -q -m peers gateway_agent/tests/bridges
-	@WASMBED_FLEET_BOARDS=100 WASMBED_FLEET_SECONDS=600 pytest -q -s gateway_agent/tests/lines/test_line_fleet.py
-	@WASMBED_KILLS=100 pytest -q tests/site/test_kills.py
+soak: $(TOOLS)  ## Run the long tests: 30 minutes of each fuzzer, a power cut at every flash operation, peers, 100 boards, 100 vehicles, 100 kills on the demo's site
+	@scripts/run-suites soak
 
 .PHONY: format
 format: $(TOOLS)  ## Format the Python sources

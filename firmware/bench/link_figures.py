@@ -9,7 +9,12 @@ from pathlib import Path
 
 FIRMWARE = Path(__file__).resolve().parents[1]
 AGENT = FIRMWARE.parent / "gateway_agent"
-sys.path[:0] = [str(FIRMWARE / "tests" / "link"), str(AGENT / "src"), str(AGENT / "tests" / "link")]
+sys.path[:0] = [
+    str(FIRMWARE.parent),
+    str(FIRMWARE / "tests" / "link"),
+    str(AGENT / "src"),
+    str(AGENT / "tests" / "link"),
+]
 support = importlib.import_module("link_support")
 line = importlib.import_module("line")
 frames = importlib.import_module("wasmbed.link.frames")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from wbi_support import BUILD, Interpreter, make
+from wbi_support import Interpreter
+
+from tests.support.firmware import BUILD, build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def shim() -> Path:
-    make(str(BUILD / "unit" / "libshim.so"))
+    build(BUILD / "unit" / "libshim.so")
     return BUILD / "unit" / "libshim.so"
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
-from wbi_support import make
+
+from tests.support.firmware import BUILD, build, make
 
 SECONDS = int(os.environ.get("WASMBED_FUZZ_SECONDS", "60"))
 
 
-@pytest.mark.timeout(SECONDS * 2 + 300)
+@pytest.mark.timeout(SECONDS * 2 + 600)
 @pytest.mark.parametrize("target", ["load", "exec"])
 def test_fuzz_target_finds_nothing(target: str) -> None:
+    build(BUILD / "fuzz" / target)
     make(f"fuzz-{target}", f"SECONDS={SECONDS}")

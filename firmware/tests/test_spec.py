@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from suite import data_folder
-from wbi_support import BUILD, FIRMWARE, make
+
+from tests.support.firmware import BUILD, FIRMWARE, build
 
 QEMU = {
     "m4": ["qemu-system-arm", "-M", "mps2-an386"],
@@ -21,7 +22,7 @@ SEMIHOSTING = ["-nographic", "-monitor", "none", "-serial", "none", "-semihostin
 
 def run_suite(kind: str) -> str:
     """Converts the suite and runs it; the runner's output."""
-    make(str(BUILD / kind / "spec"), str(BUILD / kind / "libwbi.a"))
+    build(BUILD / kind / "spec", BUILD / kind / "libwbi.a")
     folder = BUILD / "spec" / kind
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(

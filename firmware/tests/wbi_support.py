@@ -1,24 +1,15 @@
-"""What the tests share: building by `make` into build/firmware, and the interpreter behind a flat interface."""
+"""What the tests share: the interpreter behind a flat interface."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import wasmtime
 
-FIRMWARE = Path(__file__).resolve().parents[1]
-BUILD = Path(os.environ.get("WASMBED_FIRMWARE_BUILD", FIRMWARE.parent / "build" / "firmware"))
-
-
-def make(*targets: str) -> None:
-    done = subprocess.run(
-        ["make", "-s", "-C", str(FIRMWARE), f"BUILD={BUILD}", *targets], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)

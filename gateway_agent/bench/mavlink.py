@@ -15,6 +15,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
-from mavlink_storm import runtime, storm
+from mavlink_storm import renice, runtime, storm
 from pymavlink.dialects.v20 import common
 from wasmbed.bridges.mavlink.codec import Message, full
 from wasmbed.bridges.mavlink.definitions import default_dialect
@@ -37,6 +38,7 @@ from wasmbed.bridges.mavlink.px4 import ToPx4
 from wasmbed.bridges.mavlink.px4.messages import to_cdr
 from wasmbed.bridges.mavlink.routing import PortPolicy
 from wasmbed.bridges.mavlink.switch import PortOptions, Switch
+from wasmbed.service.process import exempt_from_collection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -190,16 +192,26 @@ async def serve() -> None:
                         print(counted[0], flush=True)
 
 
+def unit_nice(unit: str) -> int:
+    """The priority that a service of the gateway has by its unit."""
+    text = (ROOT / f"roles/gateway/templates/{unit}.service.j2").read_text()
+    found = re.search(r"^Nice=(-?\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
 @contextlib.contextmanager
-def router(path: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+def router(path: str, nice: int = 0) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """Our router in its own process: vehicle port, station port, server port."""
     process = subprocess.Popen(
         [sys.executable, __file__, "--serve", path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A scheduling group of its own where the kernel groups by session, as a unit has.
+        start_new_session=True,
     )
     try:
+        renice(process.pid, nice)
         yield process, [int(word) for word in (process.stdout.readline() if process.stdout else "").split()]
     finally:
         process.kill()
@@ -254,9 +266,12 @@ def cpu_shares(seconds: float) -> dict[str, float]:
             passed = time.monotonic() - started
             figures[f"cpu_percent_{count}_vehicles"] = 100 * (cpu_s(process.pid) - before) / passed
             figures[f"messages_per_s_{count}_vehicles"] = sent / passed
+            figures[f"cpu_us_per_message_{count}_vehicles"] = 1e6 * (cpu_s(process.pid) - before) / sent
             for channel, _ in vehicles:
                 channel.close()
         station.close()
+    one, hundred = (figures[f"cpu_us_per_message_{count}_vehicles"] for count in (1, 100))
+    figures["cpu_growth_1_to_100_vehicles"] = hundred / one
     share = mavproxy_share(seconds)
     if share is not None:
         figures["mavproxy_cpu_percent_1_vehicle"] = share
@@ -299,8 +314,8 @@ def mavproxy_share(seconds: float) -> float | None:
             sink.close()
 
 
-# The least that a router in a process of its own can do: what it needs is the machine's, not ours.
-FORWARDER = """
+# The least that a router in a process of its own can do: what it takes is the machine's and the scheduler's, not ours.
+RELAY = """
 import socket, sys
 listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); listener.bind(('127.0.0.1', 0))
 print(listener.getsockname()[1], flush=True)
@@ -319,97 +334,146 @@ def tell(process: subprocess.Popen[str], order: str) -> str:
     return process.stdout.readline() if order == "count" else ""
 
 
-def latency(seconds: float) -> dict[str, float]:
-    """Milliseconds through the router beyond the same two sockets directly, at 1,000 messages a second."""
-    figures: dict[str, float] = {}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        runtime(Path(folder)) as path,
-        router(str(path)) as (process, ports),
-    ):
-        direct = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        direct.bind(("127.0.0.1", 0))
-        routed = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        routed.connect(("127.0.0.1", ports[1]))
-        routed.send(frames_of(250, 1)[0])
-        round_trips(routed, ports[0], 0.5)
-        quiet = round_trips(routed, ports[0], seconds / 2)
-        tell(process, "storm")
-        try:
-            # The module is compiled meanwhile.
-            round_trips(routed, ports[0], 3.0)
-            before = int(tell(process, "count") or "0")
-            alone = round_trips(direct, direct.getsockname()[1], seconds / 2)
-            least = forwarded(direct, seconds)
-            through = round_trips(routed, ports[0], seconds)
-            figures["storm_requests_per_s"] = (int(tell(process, "count") or "0") - before) / (2.5 * seconds)
-        finally:
-            direct.close()
-            routed.close()
-    figures["latency_p50_ms"] = through[0]
-    figures["latency_p99_ms"] = through[1]
-    figures["latency_p99_ms_without_storm"] = quiet[1]
-    figures["direct_latency_p99_ms"] = alone[1]
-    figures["forwarder_latency_p99_ms"] = least[1]
-    figures["added_to_forwarder_p99_ms"] = through[1] - least[1]
-    figures["added_latency_p50_ms"] = through[0] - alone[0]
-    figures["added_latency_p99_ms"] = through[1] - alone[1]
-    figures["latency_lost"] = through[2]
-    return figures
-
-
-def forwarded(receiver: socket.socket, seconds: float) -> tuple[float, float, float]:
-    """`round_trips` through a process that does nothing but pass datagrams on."""
+@contextlib.contextmanager
+def relay(receiver: socket.socket, nice: int) -> Iterator[int]:
+    """A process that does nothing but pass datagrams on to a socket: its port."""
     port = str(receiver.getsockname()[1])
-    process = subprocess.Popen([sys.executable, "-c", FORWARDER, port], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RELAY, port], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
-        return round_trips(receiver, int(process.stdout.readline() if process.stdout else "0"), seconds)
+        renice(process.pid, nice)
+        yield int(process.stdout.readline() if process.stdout else "0")
     finally:
         process.kill()
         process.wait()
 
 
+def latency(seconds: float) -> dict[str, float]:
+    """Milliseconds through the router at 1,000 messages a second, and what of it is ours.
+
+    Each message is followed by one over a bare relay, a process as the router is and with the same priority, so that
+    both meet the same machine: `added_latency_...` is the difference of the two. Percentiles are those of a second, and
+    what is told is the second in the middle, because others' load comes in bursts; the worst one is told beside it. The
+    priorities of router and runtime are those of their units.
+    """
+    agent, storming = unit_nice("wasmbed-agent"), unit_nice("wasmbed-runtime")
+    figures: dict[str, float] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        runtime(Path(folder), storming) as path,
+        router(str(path), agent) as (process, ports),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as direct,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as routed,
+    ):
+        direct.bind(("127.0.0.1", 0))
+        routed.connect(("127.0.0.1", ports[1]))
+        routed.send(frames_of(250, 1)[0])
+        with relay(direct, agent) as relayed:
+            probes = (Probe(routed, ports[0]), Probe(direct, relayed))
+            round_trips(probes, 0.5)
+            quiet = by_second(probes, seconds / 2)
+            tell(process, "storm")
+            # The module is compiled meanwhile.
+            round_trips(probes, 3.0)
+            for probe in probes:
+                probe.take()
+            before = int(tell(process, "count") or "0")
+            stormy = by_second(probes, seconds)
+            figures["storm_requests_per_s"] = (int(tell(process, "count") or "0") - before) / seconds
+        alone = by_second((Probe(direct, direct.getsockname()[1]),), seconds / 2)
+    through, floor = ([second[number] for second in stormy] for number in (0, 1))
+    for name, found in (("latency", through), ("relay_latency", floor), ("direct_latency", [one[0] for one in alone])):
+        for column, figure in enumerate(("p50", "p99")):
+            figures[f"{name}_{figure}_ms"] = statistics.median(second[column] for second in found)
+    for column, figure in enumerate(("p50", "p99")):
+        figures[f"added_latency_{figure}_ms"] = added(stormy, column)
+    figures["added_latency_p99_ms_without_storm"] = added(quiet, 1)
+    figures["added_latency_p99_ms_worst_second"] = max(ours[1] - theirs[1] for ours, theirs in stormy)
+    figures["latency_lost"] = sum(second[2] for second in through)
+    return figures
+
+
+Second = tuple[tuple[float, float, float], ...]
+
+
+def by_second(probes: tuple[Probe, ...], seconds: float) -> list[Second]:
+    """What each of the probes had in each second: p50, p99 and how many were lost."""
+    return [tuple(probe.take() for probe in round_trips(probes, 1.0)) for _ in range(max(3, round(seconds)))]
+
+
+def added(seconds: list[Second], column: int) -> float:
+    """What the first probe has above the second one: of a second, and of all seconds the one in the middle."""
+    return statistics.median(ours[column] - theirs[column] for ours, theirs in seconds)
+
+
 HEARTBEAT = {"autopilot": 12, "type": 2, "mavlink_version": 3, "base_mode": 1, "system_status": 3}
 
 
-def round_trips(receiver: socket.socket, port: int, seconds: float) -> tuple[float, float, float]:
-    """p50 and p99 in milliseconds from sending a frame to receiving it, and how many did not come."""
+class Probe:
+    """Sends frames to a port and takes the time until they come to a socket."""
+
+    def __init__(self, receiver: socket.socket, port: int) -> None:
+        self._receiver = receiver
+        receiver.settimeout(0.2)
+        self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sender.connect(("127.0.0.1", port))
+        self._times: list[float] = []
+        self._lost = 0
+
+    def beat(self) -> None:
+        """Send a heartbeat, so that the vehicle is there for the application."""
+        beat = {**HEARTBEAT, "custom_mode": time.monotonic_ns() & 0xFFFF}
+        self._sender.send(make_frame(default_dialect()["HEARTBEAT"], beat, system=1, component=1, sequence=0))
+
+    def once(self, raw: bytes) -> None:
+        """Send a frame and wait for it."""
+        sent = time.perf_counter()
+        self._sender.send(raw)
+        try:
+            while self._receiver.recv(2048) != raw:
+                pass
+        except TimeoutError:
+            self._lost += 1
+        else:
+            self._times.append((time.perf_counter() - sent) * 1000)
+
+    def take(self) -> tuple[float, float, float]:
+        """p50 and p99 in milliseconds and how many did not come, since the last time."""
+        times, lost = sorted(self._times), self._lost
+        self._times, self._lost = [], 0
+        return statistics.median(times), times[math.ceil(len(times) * 0.99) - 1], float(lost)
+
+
+def round_trips(probes: tuple[Probe, ...], seconds: float) -> tuple[Probe, ...]:
+    """A thousand frames a second over each of the probes, one after the other."""
     definition = default_dialect()["NAMED_VALUE_INT"]
-    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sender.connect(("127.0.0.1", port))
-    receiver.settimeout(0.2)
-    times, number, lost = [], 0, 0
+    number = 0
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
         due = started + number / 1000.0
         while time.perf_counter() < due:
             time.sleep(0.0001)
         if number % 1000 == 0:
-            # So that the vehicle is there for the application.
-            beat = {**HEARTBEAT, "custom_mode": time.monotonic_ns() & 0xFFFF}
-            sender.send(make_frame(default_dialect()["HEARTBEAT"], beat, system=1, component=1, sequence=0))
+            for probe in probes:
+                probe.beat()
         number += 1
         # The same bytes from another socket would be a loop to the router, so every frame is one of its kind.
         values = {"time_boot_ms": time.monotonic_ns() & 0xFFFFFFFF, "value": number, "name": "latency"}
         raw = make_frame(definition, values, system=1, component=1, sequence=number & 255)
-        sent = time.perf_counter()
-        sender.send(raw)
-        try:
-            while receiver.recv(2048) != raw:
-                pass
-        except TimeoutError:
-            lost += 1
-            continue
-        times.append((time.perf_counter() - sent) * 1000)
-    sender.close()
-    ordered = sorted(times)
-    return statistics.median(ordered), ordered[math.ceil(len(ordered) * 0.99) - 1], float(lost)
+        for probe in probes:
+            probe.once(raw)
+    return probes
 
 
 LIMITS: dict[str, tuple[str, float]] = {
     "route_frames_per_s": (">=", 150_000),
     "mavlink_to_px4_msgs_per_s": (">=", 40_000),
+    "route_ratio": (">=", 1.0),
     "added_latency_p99_ms": ("<=", 1.0),
+    # With 100 vehicles a message must not cost more than with one; the rates are others, so twice is allowed.
+    "cpu_growth_1_to_100_vehicles": ("<=", 2.0),
+    "cpu_ratio_to_mavproxy": ("<=", 1.0),
 }
 
 
@@ -419,6 +483,8 @@ def main() -> None:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
+        default_dialect()
+        exempt_from_collection()
         uvloop.run(serve())
         return
     full(Message("HEARTBEAT", {}))
@@ -429,13 +495,20 @@ def main() -> None:
     figures["load_average"] = os.getloadavg()[0]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps({name: round(value, 4) for name, value in figures.items()}, indent=2) + "\n")
+    missed = []
     for name, value in figures.items():
         limit = LIMITS.get(name)
         verdict = ""
         if limit is not None:
             met = value >= limit[1] if limit[0] == ">=" else value <= limit[1]
             verdict = f"  limit {limit[0]} {limit[1]:,g}: {'met' if met else 'MISSED'}"
-        print(f"{name:34} {value:16,.3f}{verdict}")
+            missed += [] if met else [name]
+        print(f"{name:38} {value:16,.3f}{verdict}")
+    missed += [name for name in LIMITS if name not in figures]
+    if missed:
+        sys.exit(
+            f"bench: {', '.join(missed)} is not within its limit, or was not measured (MAVProxy is in requirements)"
+        )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,17 @@ bridge_cpu_percent          of one core, at that rate
 cbor_added_p99_us           as bridge_added_p99_us, through a route in CBOR
 storm_added_p99_us          as bridge_added_p99_us, with an application beside it that does nothing but host calls
 routes_N_added_p99_us, _cpu_percent, _rss_mib   with N = 1, 10, 100 routes sharing 1,000 messages a second
-delivered_per_s             into an application, from a publisher in another process that writes as fast as it can
-rclpy_delivered_per_s       into an rclpy subscription, from the same, where WASMBED_ROS2_JAZZY names an interpreter
+bridge_delivered_per_s      into an application's hands, from a publisher in another process, as fast as it can
+delivered_per_s             read by an application in a runtime behind the agent's host calls, from such a publisher
+rclpy_delivered_per_s       into an rclpy subscription, from the same, where there is an interpreter of
+                            scripts/test-ros2;  delivered_to_rclpy_ratio (limit >= 5)
+paced_delivered_per_s, rclpy_paced_delivered_per_s   the same, from a publisher of 40,000 messages a second
+application_added_p50_us, _p99_us   from where cyclonedds hands a sample over to where that application has read it, at
+                            1,000 messages a second
+application_latency_p99_us  from the publisher to there
+application_cpu_percent     of one core, at that rate: agent and runtime together
+storm_application_*         the same, with an application beside it in the same worker that does nothing but host calls
+application_rss_mib         of agent and runtime, after all that
 load_before                 load average when the run began: on a busy machine wall times mean little
 
 Latencies are measured in three turns each; the figures are medians over the turns.
@@ -25,6 +34,8 @@ Latencies are measured in three turns each; the figures are medians over the tur
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import json
 import os
 import statistics
@@ -37,7 +48,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ros2_roles import IMU, RCLPY, SAMPLE, Process, Storm, backend, bare, free_domain, wait
+import ros2_application
+import uvloop
+from ros2_application import percentile
+from ros2_roles import IMU, RCLPY, SAMPLE, Process, Storm, backend, bare, free_domain, resident_mib, stamping, wait
 from wasmbed.bridges.ros2 import Bridge, Node, Policy, parse_routes, qos
 from wasmbed.bridges.ros2.dds import binding
 
@@ -116,10 +130,6 @@ def measure_throughput(domain: int) -> dict[str, float]:
     figures["raw_ratio"] = figures["raw_write_take_per_s"] / figures["bare_raw_write_take_per_s"]
     figures["codec_to_typed_ratio"] = figures["codec_write_take_per_s"] / figures["typed_write_take_per_s"]
     return figures
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def measure_round_trips(domain: int) -> dict[str, float]:
@@ -234,8 +244,7 @@ def latencies_of_bridge(domain: int, topics: int, encoding: str) -> Turn:
                         found.append(now - sent / 1e9)
                         added.append(now - before)
         percent = (time.process_time() - cpu) / SECONDS * 100
-    status = Path("/proc/self/status").read_text()
-    rss = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+    rss = resident_mib()
     session.close()
     made.context.close()
     return Turn(found, added, percent, rss)
@@ -250,16 +259,6 @@ def median_turn(domain: int, topics: int) -> Turn:
         statistics.median(turn.cpu_percent for turn in turns),
         statistics.median(turn.rss_mib for turn in turns),
     )
-
-
-def stamping(callback: Callable[..., None], taken: dict[int, float]) -> Callable[..., None]:
-    """The callback, preceded by noting when cyclonedds handed the sample over."""
-
-    def stamped(data: bytes, info: Any) -> None:
-        taken[int.from_bytes(data[4:12], "little")] = time.time()
-        callback(data, info)
-
-    return stamped
 
 
 def open_session(bridge: Bridge, routes: list[dict[str, Any]], on_ready: Callable[[str], None]) -> Any:
@@ -315,24 +314,47 @@ def measure_delivery(domain: int) -> dict[str, float]:
             event.clear()
             while session.receive("/flood") is not None:
                 count += 1
-        figures = {"delivered_per_s": count / (time.monotonic() - began)}
+        figures = {"bridge_delivered_per_s": count / (time.monotonic() - began)}
     session.close()
     made.context.close()
-    python = os.environ.get("WASMBED_ROS2_JAZZY")
-    if python:
-        environment = os.environ | {
-            "ROS_DOMAIN_ID": str(domain),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            "PYTHONPATH": "",
-        }
-        peer = subprocess.Popen(
-            [python, "-c", RCLPY, str(SECONDS + 2)], stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert peer.stdout is not None  # noqa: S101
-        peer.stdout.readline()
-        with Process("--role", "flood", "--domain", domain):
-            figures["rclpy_delivered_per_s"] = float(peer.stdout.readline())
-        peer.wait()
+    return figures
+
+
+def rclpy_python() -> str | None:
+    """The interpreter that scripts/test-ros2 makes, None when it has not."""
+    wheels = ROOT / "roles/ros2/files/jazzy.txt"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    key = hashlib.sha256(wheels.read_bytes()).hexdigest()[:16]
+    made = cache / f"wasmbed/ros2/jazzy-{key}"
+    default = str(made / "bin/python") if (made / ".complete").exists() else None
+    return os.environ.get("WASMBED_ROS2_JAZZY") or default
+
+
+def rclpy_delivered(python: str, domain: int, rate_hz: float) -> float:
+    """Messages a second into an rclpy subscription."""
+    environment = os.environ | {
+        "ROS_DOMAIN_ID": str(domain),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "PYTHONPATH": "",
+    }
+    peer = subprocess.Popen([python, "-c", RCLPY, str(SECONDS + 2)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert peer.stdout is not None  # noqa: S101
+    peer.stdout.readline()
+    with Process("--role", "flood", "--domain", domain, "--rate", rate_hz):
+        found = float(peer.stdout.readline())
+    peer.wait()
+    return found
+
+
+def measure_applications(domain: int) -> dict[str, float]:
+    """An application in a runtime, and rclpy beside it."""
+    python = rclpy_python()
+    if python is None:
+        print("no comparison with rclpy: run scripts/test-ros2 once, which installs its wheels")
+    rclpy = None if python is None else functools.partial(rclpy_delivered, python, domain)
+    with tempfile.TemporaryDirectory(prefix="wb-bench-") as name:
+        figures = uvloop.run(ros2_application.measure(domain, Path(name), TURNS, SECONDS, rclpy))
+    if rclpy is not None:
         figures["delivered_to_rclpy_ratio"] = figures["delivered_per_s"] / figures["rclpy_delivered_per_s"]
     return figures
 
@@ -344,6 +366,7 @@ def measure() -> dict[str, float]:
     figures |= measure_round_trips(domain)
     figures |= measure_latencies(domain)
     figures |= measure_delivery(domain)
+    figures |= measure_applications(domain)
     return {name: round(value, 4) for name, value in figures.items()}
 
 
@@ -353,7 +376,7 @@ def main() -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=2) + "\n")
     failed = 0
-    print(f"{'figure':<28} {'measured':>14}")
+    print(f"{'figure':<32} {'measured':>14}")
     for name, value in figures.items():
         limit = LIMITS.get(name)
         verdict = ""
@@ -361,7 +384,7 @@ def main() -> int:
             good = value >= limit[1] if limit[0] == ">=" else value <= limit[1]
             verdict = f"  {limit[0]} {limit[1]:g} {'ok' if good else 'MISSED'}"
             failed += not good
-        print(f"{name:<28} {value:>14.2f}{verdict}")
+        print(f"{name:<32} {value:>14.2f}{verdict}")
     return 1 if failed else 0
 
 

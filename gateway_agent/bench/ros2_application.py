@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -35,6 +36,8 @@ PROBE = ROOT / "gateway_agent/bench/ros2_probe.c"
 GRANTS = (abi.SYS, abi.ROS2)
 WAIT_S = 60.0
 SKIP = 1000
+SAMPLES = 3000
+PACED_HZ = 40_000.0
 
 
 def build_probe(directory: Path) -> bytes:
@@ -244,6 +247,37 @@ async def latencies(bench: Gateway, wasm: bytes, domain: int, samples: int) -> t
         [seen / 1e9 - taken[sent] for sent, seen in pairs],
         percent,
     )
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+async def measure(
+    domain: int, directory: Path, turns: int, seconds: float, rclpy: Callable[[float], float] | None
+) -> dict[str, float]:
+    """The figures of ros2.py that are an application's, and rclpy's (messages a second by the publisher's rate)."""
+    wasm = build_probe(directory)
+    found: dict[str, list[float]] = {}
+
+    def note(figure: str, value: float) -> None:
+        found.setdefault(figure, []).append(value)
+
+    async with gateway(domain, directory) as bench:
+        for _ in range(turns):
+            for name in ("application", "storm_application"):
+                async with storming(bench) if name.startswith("storm") else contextlib.AsyncExitStack():
+                    sent, added, percent = await latencies(bench, wasm, domain, SAMPLES)
+                note(f"{name}_added_p50_us", percentile(added, 0.5) * 1e6)
+                note(f"{name}_added_p99_us", percentile(added, 0.99) * 1e6)
+                note(f"{name}_latency_p99_us", percentile(sent, 0.99) * 1e6)
+                note(f"{name}_cpu_percent", percent)
+            for prefix, rate in (("", 0.0), ("paced_", PACED_HZ)):
+                note(f"{prefix}delivered_per_s", await delivered(bench, wasm, domain, seconds, rate))
+                if rclpy is not None:
+                    note(f"rclpy_{prefix}delivered_per_s", await asyncio.to_thread(rclpy, rate))
+        note("application_rss_mib", bench.rss_mib())
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 @contextlib.asynccontextmanager

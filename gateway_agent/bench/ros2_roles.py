@@ -171,12 +171,12 @@ class Storm:
         self._process.wait()
 
 
-def stamping(callback: Callable[..., None], taken: dict[int, float]) -> Callable[..., None]:
+def stamping(callback: Callable[..., Any], taken: dict[int, float]) -> Callable[..., Any]:
     """A subscription's callback, preceded by noting when cyclonedds handed the sample over, by the time it carries."""
 
-    def stamped(data: bytes, info: Any) -> None:
+    def stamped(data: bytes, info: Any) -> Any:
         taken[int.from_bytes(data[4:12], "little")] = time.time()
-        callback(data, info)
+        return callback(data, info)
 
     return stamped
 

@@ -130,9 +130,9 @@ def test_the_status_of_an_earlier_spec_is_not_believed(kube_play: Play, controll
 def test_an_invalid_module_fails_at_once_with_the_clusters_reason(kube_play: Play, controller: Controller) -> None:
     started = time.monotonic()
     (result,) = kube_play.run(
-        task(definition=MANIFEST, wait_timeout=100), on_line=controller.steps(("Pending", INVALID))
+        task(definition=MANIFEST, wait_timeout=115), on_line=controller.steps(("Pending", INVALID))
     )
-    assert time.monotonic() - started < 50
+    assert time.monotonic() - started < 100
     assert result["failed"]
     assert "Failed, 0 of 1 devices running: InvalidModule: import wasmbed:nope is not granted" in result["msg"]
     assert "drone-7 on gw1: InvalidModule" in result["msg"]
@@ -142,12 +142,12 @@ def test_an_invalid_module_fails_at_once_with_the_clusters_reason(kube_play: Pla
 def test_a_phase_that_does_not_come_is_reported_with_the_reason(kube_play: Play, controller: Controller) -> None:
     unseen, waiting = kube_play.run(
         task(definition=MANIFEST, wait_timeout=1),
-        task(definition=MANIFEST, wait_timeout=2),
+        task(definition=MANIFEST, wait_timeout=5),
         on_line=lambda line: controller.write(PENDING) if " s: Pending" in line and "NoMatching" not in line else None,
     )
     assert unseen["failed"]
     assert waiting["failed"]
-    assert "not Running after 2 s: it is Pending: NoMatchingDevice: no device has" in waiting["msg"]
+    assert "not Running after 5 s: it is Pending: NoMatchingDevice: no device has" in waiting["msg"]
     pending = kube_play.run(task(definition=MANIFEST, wait_phase="Pending"))[0]
     assert not pending.get("failed")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.site.conftest import ROOT
-from tests.support.ros2 import Shaker
+from tests.support.ros2 import Shaker, rclpy_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,9 +51,9 @@ def shock(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
 def test_a_shaken_device_raises_its_alarm_in_the_lab(shock: Site, tmp_path: Path, kind: str) -> None:
     python, environment = None, None
     if kind != "ours":
-        python = os.environ.get(f"WASMBED_ROS2_{kind.upper()}")
+        python = rclpy_python(kind)
         if not python:
-            pytest.skip(f"no interpreter with rclpy of {kind}; set WASMBED_ROS2_{kind.upper()} to what test-ros2 makes")
+            pytest.skip(f"no interpreter with rclpy of {kind}; scripts/test-ros2 makes one")
         (tmp_path / "profile.xml").write_text(PROFILE)
         profile = str(tmp_path / "profile.xml")
         names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

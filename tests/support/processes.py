@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -18,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "build/bundle"
+# No seeded one: tests that run at the same time would be given the same ports.
+_RANDOM = random.SystemRandom()
 # PR_SET_PDEATHSIG is about the thread that started a process, so that must be one that stays.
 _STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
 
@@ -31,13 +35,16 @@ def bundle_file(pattern: str) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody uses, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(server.getsockname()[1]) for server in sockets]
-    finally:
-        for server in sockets:
-            server.close()
+    """Ports of the loopback address that nobody uses, all different.
+
+    They are below those that the kernel gives to clients, which would take one before its server has it.
+    """
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = _RANDOM.randrange(15_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.add(port)
+    return list(ports)
 
 
 class Service:

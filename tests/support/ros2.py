@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCRIPT = Path(__file__).parent / "ros2_shaker.py"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rclpy_python(distribution: str) -> str | None:
+    """The interpreter with rclpy that WASMBED_ROS2_<DISTRIBUTION> names or scripts/test-ros2 has made, else None."""
+    if named := os.environ.get(f"WASMBED_ROS2_{distribution.upper()}"):
+        return named
+    key = hashlib.sha256((ROOT / f"roles/ros2/files/{distribution}.txt").read_bytes()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    made = cache / f"wasmbed/ros2/{distribution}-{key}"
+    return str(made / "bin/python") if (made / ".complete").exists() else None
 
 
 class Shaker:

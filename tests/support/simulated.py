@@ -21,6 +21,8 @@ class SimulatedGateway:
         self.renewing = True
         # Digest to (reason, message).
         self.failing: dict[str, tuple[str, str]] = {}
+        # Digest to the message of what runs.
+        self.warnings: dict[str, str] = {}
         # What is told of a device beside its link, by name.
         self.links: dict[str, dict[str, Any]] = {}
         self._kube = kube
@@ -97,6 +99,8 @@ class SimulatedGateway:
         state: dict[str, Any] = {"state": "Failed" if reason else "Running", "digest": digest, "restarts": 0}
         if reason:
             state |= {"reason": reason, "message": message}
+        elif digest in self.warnings:
+            state["message"] = self.warnings[digest]
         return [
             {"name": device["name"], "namespace": device["namespace"], **state} for device in item["spec"]["devices"]
         ]

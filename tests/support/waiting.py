@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def eventually(check: Callable[[], Awaitable[T]], what: str = "the condition", *, timeout_s: float = 15) -> T:
+def busy() -> float:
+    """Return by how much a bound on wall time must grow: runnable threads for each core, at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+async def eventually(check: Callable[[], Awaitable[T]], what: str = "the condition", *, timeout_s: float = 60) -> T:
     """Wait until `check` gives something true, and return that; its last value is shown if it never does."""
     deadline = time.monotonic() + timeout_s
     while True:

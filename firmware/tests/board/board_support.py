@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-FIRMWARE = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("WASMBED_FIRMWARE_BUILD", FIRMWARE.parent / "build" / "firmware"))
+if TYPE_CHECKING:
+    from pathlib import Path
+
 BOARDS = ("stm32", "hifive1")
 CLASS = {"stm32": "mcu", "hifive1": "riscv"}
 MACHINE = {

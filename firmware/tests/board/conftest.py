@@ -6,9 +6,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from board_support import BOARDS, BUILD, CLASS, Board
+from board_support import BOARDS, CLASS, Board
 from wasmbed.tools.provision import Wanted, provision
-from wbi_support import make
+
+from tests.support.firmware import BUILD, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def exercisers() -> None:
-    make(*(str(BUILD / board / f"exerciser.{kind}") for board in BOARDS for kind in ("flash", "part.elf")))
+    build(*(BUILD / board / f"exerciser.{kind}" for board in BOARDS for kind in ("flash", "part.elf")))
 
 
 @pytest.fixture(params=BOARDS)

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import wasmtime
-from board_support import BUILD, CLASS, MACHINE
+from board_support import CLASS, MACHINE
 from wasmbed.link import noise
 from wasmbed.link.line import Endpoint
 from wasmbed.link.mcu import LinkState, McuSession
 from wasmbed.link.secure import Ends
 from wasmbed.runtime import HostRequest, Limits, LogEvent, StartRequest, StateEvent
 from wasmbed.tools.provision import Wanted, provision
+
+from tests.support.firmware import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -48,6 +50,8 @@ class Device:
     flash: Path
     program: str = "app"
     cut: str = ""
+    # Three missed ones end a session: generous, as a busy host may not let the machine run for seconds.
+    heartbeat_s: float = 10.0
     links: list[LinkState] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -57,13 +61,17 @@ class Device:
         key = provision(self.flash, wanted)["public_key"]
         self.key = base64.b64decode(str(key))
         self._line = self.flash.with_suffix(".sock")
+        self.mcu = self.new_session()
+        self.process: asyncio.subprocess.Process | None = None
+        self._session: asyncio.Future[None] | None = None
+
+    def new_session(self) -> McuSession:
+        """The gateway's end, as an agent has it that has just started."""
         ends = Ends(
             device_id=DEVICE.encode(), gateway_id=GATEWAY.encode(), privates=(GATEWAY_PRIVATE,), devices=(self.key,)
         )
         endpoint = Endpoint("unix", str(self._line))
-        self.mcu = McuSession(endpoint, lambda: (ends,), heartbeat_s=1.0, on_link=self.links.append)
-        self.process: asyncio.subprocess.Process | None = None
-        self._session: asyncio.Future[None] | None = None
+        return McuSession(endpoint, lambda: (ends,), heartbeat_s=self.heartbeat_s, on_link=self.links.append)
 
     async def power_on(self) -> None:
         """Start the machine; it runs once the session opens its line."""

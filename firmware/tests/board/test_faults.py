@@ -7,7 +7,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from board_support import BUILD
+
+from tests.support.firmware import BUILD
 
 if TYPE_CHECKING:
     from board_support import Board

@@ -6,8 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from board_support import FIRMWARE, POWER_CUT
+from board_support import POWER_CUT
 from wasmbed.tools import flash_file
+
+from tests.support.firmware import FIRMWARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

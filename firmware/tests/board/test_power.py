@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from applications import BAD_INIT, HELLO, HELLO_TWO
-from board_support import BOARDS, BUILD, POWER_CUT
+from board_support import BOARDS, POWER_CUT
 from device_support import DEADLINE_S, Device, compiled, powered
-from wbi_support import make
+
+from tests.support.firmware import BUILD, build
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.timeout(900 if EVERY > 1 else 7200)
 
 @pytest.fixture(scope="session")
 def images() -> None:
-    make(*(str(BUILD / board / "app-faults.flash") for board in BOARDS))
+    build(*(BUILD / board / "app-faults.flash" for board in BOARDS))
 
 
 def operations(part: int) -> list[tuple[int, str]]:

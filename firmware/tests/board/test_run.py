@@ -8,7 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from board_support import BUILD, DEADLINE_S, Board
+from board_support import DEADLINE_S, Board
+
+from tests.support.firmware import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from applications import BAD_INIT, HELLO, HELLO_TWO, TRAPS, application
-from board_support import BOARDS, BUILD
+from board_support import BOARDS
 from device_support import Device, compiled, powered
 from wasmbed.runtime import RequestRefused, StateEvent
-from wbi_support import make
+
+from tests.support.firmware import BUILD, build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def images() -> None:
     # Test builds have a trial of 10 s.
-    make(*(str(BUILD / board / f"{program}.flash") for board in BOARDS for program in ("app", "app-faults")))
+    build(*(BUILD / board / f"{program}.flash" for board in BOARDS for program in ("app", "app-faults")))
 
 
 @pytest.fixture

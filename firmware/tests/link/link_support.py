@@ -1,17 +1,16 @@
-"""What the link's tests share: the published vectors, the machines, and the test device behind ctypes."""
+"""What the link's tests share: the machines, and the test device behind ctypes."""
 
 from __future__ import annotations
 
 import ctypes
-import json
-import os
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-FIRMWARE = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("WASMBED_FIRMWARE_BUILD", FIRMWARE.parent / "build" / "firmware"))
-SNOW = "0.10.0"
-PATTERN = "Noise_IK_25519_AESGCM_SHA256"
+from tests.support.firmware import BUILD, build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SEMIHOSTING = ["-nographic", "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native"]
 QEMU = {
     "m4": ["qemu-system-arm", "-M", "mps2-an386"],
@@ -22,45 +21,9 @@ QEMU = {
 GATEWAY_PRIVATE = b"\x7a" * 32
 
 
-def make(*targets: str) -> None:
-    """Builds into build/firmware."""
-    done = subprocess.run(
-        ["make", "-s", "-C", str(FIRMWARE), f"BUILD={BUILD}", *targets], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def vectors_folder() -> Path:
-    """The folder of vectors in the crate `snow`; cargo fetches it into the cache the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wasmbed" / "noise-vectors"
-    (cache / "src").mkdir(parents=True, exist_ok=True)
-    (cache / "src" / "main.rs").write_text("fn main() {}\n")
-    (cache / "Cargo.toml").write_text(
-        f'[package]\nname = "fetch"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\nsnow = "={SNOW}"\n'
-    )
-    command = ["cargo", "metadata", "--format-version", "1"]
-    done = subprocess.run([*command, "--offline"], cwd=cache, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        subprocess.run(["cargo", "fetch", "--quiet"], cwd=cache, check=True)
-        done = subprocess.run(command, cwd=cache, capture_output=True, text=True, check=True)
-    for package in json.loads(done.stdout)["packages"]:
-        if package["name"] == "snow":
-            return Path(package["manifest_path"]).parent / "tests" / "vectors"
-    raise RuntimeError("cargo knows no snow")
-
-
-def vectors() -> list[dict[str, object]]:
-    """The published vectors of our pattern, from cacophony's and snow's files."""
-    found: list[dict[str, object]] = []
-    for name in ("cacophony.txt", "snow.txt"):
-        rows = json.loads((vectors_folder() / name).read_text())["vectors"]
-        found += [row for row in rows if row.get("protocol_name", row.get("name")) == PATTERN]
-    return found
-
-
 def run_on(kind: str, program: str, folder: Path, *, icount: bool = False) -> str:
     """Runs a test program on the host or a machine, in a folder; what it said. Fails when it fails."""
-    make(str(BUILD / kind / program))
+    build(BUILD / kind / program)
     path = str(BUILD / kind / program)
     command = [path]
     if kind in QEMU:
@@ -81,7 +44,7 @@ class Shim(ctypes.CDLL):
     """tests/link/shim.c with its types."""
 
     def __init__(self) -> None:
-        make(str(BUILD / "unit" / "liblinkshim.so"))
+        build(BUILD / "unit" / "liblinkshim.so")
         super().__init__(str(BUILD / "unit" / "liblinkshim.so"))
         self.shim_new.restype = ctypes.c_void_p
         for name in ("shim_free", "shim_boot", "shim_cut_seed", "shim_input", "shim_output", "shim_poll", "shim_up"):

@@ -6,8 +6,10 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from link_support import run_on, vectors
+from link_support import run_on
 from wasmbed.link import noise
+
+from tests.support.noise_vectors import vectors
 
 if TYPE_CHECKING:
     from pathlib import Path

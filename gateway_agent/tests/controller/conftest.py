@@ -120,6 +120,14 @@ class World:
         items, _ = await self.kube.list(EVENT, self.namespace)
         return [(item["type"], item["reason"]) for item in items if item["regarding"]["name"] == name]
 
+    async def told(self, name: str, *events: tuple[str, str]) -> None:
+        """Wait for events of an object, which come after the status they are about."""
+
+        async def check() -> bool:
+            return set(events) <= set(await self.events(name))
+
+        await eventually(check, f"{events} about {name}")
+
 
 @contextlib.asynccontextmanager
 async def running(coroutine: Any) -> AsyncIterator[None]:

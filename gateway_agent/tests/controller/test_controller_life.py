@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from wasmbed.api import DEVICE_SLICE, EDGE_DEVICE, LABEL_APPLICATION_UID, PLACEMENT, WASM_APPLICATION, timestamp
-from wasmbed.kube import ApiError
+from wasmbed.kube import EVENT, ApiError
 
 from tests.support.proxy import proxy_to
 from tests.support.waiting import eventually
@@ -168,7 +168,24 @@ async def test_failing_module_is_reported_with_its_reason(world: Any, run: Any) 
         assert found["status"]["message"] == "failed on 1 of 1 device; drone-1: unknown import env.f"
         assert found["status"]["counts"]["failed"] == 1
         await world.application_in("good", "Running", running=1)
-    assert ("Warning", "InvalidModule") in await world.events("bad")
+        await world.told("bad", ("Warning", "InvalidModule"))
+
+
+async def test_an_image_that_runs_without_a_good_signature_is_an_event_told_once(world: Any, run: Any) -> None:
+    image = world.image("bare")
+    world.gateway.warnings[world.images[image]] = "warning: bare:v1: it has no signature; sign it"
+    async with world.controller(), run(world.gateway.run()):
+        await world.device("drone-1")
+        await world.device("drone-2")
+        await world.application("bare", image)
+        await world.application_in("bare", "Running", running=2)
+
+        async def told() -> list[tuple[str, str]]:
+            items, _ = await world.kube.list(EVENT, world.namespace)
+            return [(item["type"], item["note"]) for item in items if item["reason"] == "SignatureNotVerified"]
+
+        found = await eventually(told, "the event")
+    assert found == await told() == [("Warning", "bare:v1: it has no signature; sign it")]
 
 
 async def test_expired_lease_marks_devices_unreachable_and_renewal_brings_them_back(world: Any, run: Any) -> None:
@@ -205,11 +222,7 @@ async def test_vehicle_suspension_and_incidents_of_a_device(world: Any, run: Any
 
         await eventually(shown, "the vehicle is shown")
         for name in ("drone-1", "app"):
-
-            async def told(name: str = name) -> Any:
-                return ("Warning", "OwnerLost") in await world.events(name)
-
-            await eventually(told, f"an event about {name}")
+            await world.told(name, ("Warning", "OwnerLost"))
         await world.device("drone-1", px4={"systemId": 7}, capabilities=["px4"], suspend=True)
         await world.device_in("drone-1", "Connected", "Suspended")
         slices, _ = await world.kube.list(DEVICE_SLICE, world.gateway.namespace)
@@ -217,7 +230,7 @@ async def test_vehicle_suspension_and_incidents_of_a_device(world: Any, run: Any
         assert (entry["suspended"], entry["systemId"]) == (True, 7)
         await world.device("drone-1", px4={"systemId": 7}, capabilities=["px4"], suspend=False)
         await world.device_in("drone-1", "Connected")
-        assert {("Warning", "Suspended"), ("Normal", "Resumed")} <= set(await world.events("drone-1"))
+        await world.told("drone-1", ("Warning", "Suspended"), ("Normal", "Resumed"))
     async with world.controller() as controller, run(world.gateway.run()):
         await world.device_in("drone-1", "Connected")
         await controller.wait_idle()

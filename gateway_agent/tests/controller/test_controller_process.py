@@ -64,7 +64,7 @@ class Process:
             status, _ = await self.ask("readyz")
             return "wasmbed_controller_leader 1.0" in text and status == 200
 
-        await eventually(check, "the process leads and is ready", timeout_s=30)
+        await eventually(check, "the process leads and is ready")
 
 
 @pytest.fixture

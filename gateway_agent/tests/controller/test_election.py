@@ -12,14 +12,14 @@ from wasmbed.controller.election import LeaderElector, Timing
 from wasmbed.kube import LEASE, Kube
 
 from tests.support.proxy import Proxy, proxy_to
-from tests.support.waiting import eventually
+from tests.support.waiting import busy, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.cluster import Cluster
 
-TIMING = Timing(lease_s=2.0, renew_deadline_s=1.0, retry_s=0.1)
+TIMING = Timing(lease_s=5.0, renew_deadline_s=3.5, retry_s=0.1)
 NAMESPACE = "default"
 
 
@@ -110,7 +110,7 @@ async def test_one_leads_and_the_next_takes_over_at_once_when_it_stops(candidate
     stopped = asyncio.get_running_loop().time()
     await first.stop()
     await second.leads()
-    assert asyncio.get_running_loop().time() - stopped < TIMING.lease_s
+    assert asyncio.get_running_loop().time() - stopped < TIMING.lease_s * busy()
     spec = await candidates.spec()
     assert spec["holderIdentity"] == "second"
     assert spec["leaseTransitions"] == 1
@@ -162,5 +162,5 @@ async def test_failure_of_what_the_leader_does_ends_it_and_frees_the_lease(candi
     await first.leads()
     first.failure = RuntimeError("broken")
     with pytest.raises(RuntimeError, match="broken"):
-        await asyncio.wait_for(first.task, 5)
+        await asyncio.wait_for(first.task, 60)
     assert (await candidates.spec())["holderIdentity"] == ""

@@ -145,12 +145,12 @@ class LinuxDevice:
 
     def check(self) -> tuple[int, str]:
         command = [sys.executable, "-m", "wasmbed.device.main", "--config", str(self.config), "--check"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def readyz(self) -> tuple[int, str]:
         try:
-            answer = requests.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=2)
+            answer = requests.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=10)
         except requests.RequestException as error:
             return 0, str(error)
         return answer.status_code, answer.text
@@ -164,7 +164,7 @@ class LinuxDevice:
         return str(eventually(lambda: self.readyz()[1] if text in self.readyz()[1] else "", text))
 
     def metric(self, name: str) -> float:
-        text = requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=2).text
+        text = requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=30).text
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 

@@ -12,7 +12,7 @@ from device_site import LinkSite, LinuxDevice
 from gateway_site import eventually
 
 from tests.support.processes import ROOT
-from tests.support.ros2 import Shaker
+from tests.support.ros2 import Shaker, rclpy_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def domain() -> int:
 def test_a_shaken_device_raises_its_alarm_and_no_other(shock_site: LinkSite, domain: int, kind: str) -> None:
     rclpy, environment = None, None
     if kind != "ours":
-        rclpy = os.environ.get(f"WASMBED_ROS2_{kind.upper()}")
+        rclpy = rclpy_python(kind)
         if not rclpy:
             pytest.skip(f"no interpreter with rclpy of {kind}; scripts/test-ros2 makes one")
         environment = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONPATH": ""}

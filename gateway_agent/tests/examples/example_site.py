@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import cbor2
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from runtime_support import busy
 from wasmbed.runtime import Delivery, HostRequest, Limits, Provision, Secret, Sensor, StartRequest
 from wasmbed.runtime.abi import COMMAND, WAYPOINT, EventType
 
@@ -61,9 +60,9 @@ class Peer:
                     async with self._changed:
                         self._changed.notify_all()
 
-    async def until(self, wanted: Callable[[], bool], timeout_s: float = 20) -> None:
+    async def until(self, wanted: Callable[[], bool], timeout_s: float = 60) -> None:
         """Wait until something holds that requests bring about."""
-        async with asyncio.timeout(timeout_s * busy()), self._changed:
+        async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(wanted)
 
     async def _answer(self, request: HostRequest) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.firmware import BUILD, build
+
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs/sdk.md").read_text()
 pytestmark = pytest.mark.slow
@@ -54,5 +56,5 @@ def test_the_desk_works_as_described(tmp_path: Path) -> None:
 
 
 def interpreter() -> Path:
-    subprocess.run(["make", "-s", "-C", ROOT / "firmware", "host"], check=True, timeout=120)
-    return ROOT / "build/firmware/host/wasmbed-interp"
+    build(program := BUILD / "host/wasmbed-interp")
+    return program

@@ -61,7 +61,7 @@ async def repeated(action: Callable[[], None], every_s: float = 0.02) -> AsyncIt
         task.cancel()
 
 
-async def log(agent: Agent, part: str, timeout_s: float = 30) -> str:
+async def log(agent: Agent, part: str, timeout_s: float = 60) -> str:
     return (await agent.log("drone", part, timeout_s)).text
 
 

@@ -251,7 +251,7 @@ def test_small_classes_take_memory_in_bytes(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(tmp_path: Path, arguments: list[str], why: str) -> None:
     command = [ROOT / "scripts/build-example", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=150, check=False)
     assert done.returncode == 2
     assert why in done.stderr.replace(str(tmp_path), "")
 
@@ -261,7 +261,7 @@ def test_warnings_are_errors_and_leave_no_output(tmp_path: Path) -> None:
         '#include "wasmbed.h"\nWB_APPLICATION;\nWB_INIT { float x = 1.5; int y = x; return y; }\n'
     )
     command = [ROOT / "scripts/build-example", tmp_path / "bad.c", tmp_path / "bad.wasm"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode != 0
     assert "Wfloat-conversion" in done.stderr or "Wconversion" in done.stderr or "-Werror" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["bad.c"]

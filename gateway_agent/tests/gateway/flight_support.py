@@ -76,7 +76,7 @@ class Application:
         request = HostRequest(self.name, self.application, self.device, "px4", op, token, plain, data)
         self.rig.dispatcher.submit(request, self.rig.peer)
 
-    async def call(self, op: str, *args: Any, data: bytes = b"", seconds: float = 20.0) -> tuple[int, bytes]:
+    async def call(self, op: str, *args: Any, data: bytes = b"", seconds: float = 60.0) -> tuple[int, bytes]:
         """Status and details of a call."""
         token = next(self.rig.tokens)
         self.send(op, *args, data=data, token=token)

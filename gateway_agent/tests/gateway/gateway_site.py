@@ -64,7 +64,7 @@ def good(version: str = "version") -> bytes:
     return wat(GOOD, VERSION=version)
 
 
-def eventually(check: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+def eventually(check: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
     """The first true result of `check`; it is asked until then."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -180,17 +180,17 @@ class Site:
 
     def readyz(self) -> tuple[int, str]:
         try:
-            answer = requests.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=2)
+            answer = requests.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=30)
         except requests.RequestException as error:
             return 0, str(error)
         return answer.status_code, answer.text
 
     def metric(self, name: str) -> float:
-        text = requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=2).text
+        text = requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=30).text
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
     def get(self, path: str) -> dict[str, Any]:
-        answer = self.http.get(self.cluster.url + path, timeout=10)
+        answer = self.http.get(self.cluster.url + path, timeout=30)
         return {} if answer.status_code == 404 else dict(answer.json())
 
     def apply(self, kind: str, plural: str, name: str, spec: dict[str, Any], namespace: str | None = None) -> None:
@@ -202,7 +202,7 @@ class Site:
             f"{self.cluster.url}{API}{scope}/{plural}/{name}?fieldManager=test&force=true",
             data=json.dumps({"apiVersion": "wasmbed.io/v1", "kind": kind, "metadata": metadata, "spec": spec}),
             headers={"Content-Type": "application/apply-patch+yaml"},
-            timeout=10,
+            timeout=30,
         )
         assert answer.status_code in (200, 201), answer.text
 
@@ -230,7 +230,7 @@ class Site:
 
     def remove(self, name: str) -> None:
         url = f"{self.cluster.url}{API}/namespaces/{self.namespace}/placements/{name}"
-        assert self.http.delete(url, timeout=10).status_code == 200
+        assert self.http.delete(url, timeout=30).status_code == 200
 
     def placement(self, name: str) -> dict[str, Any]:
         return self.get(f"{API}/namespaces/{self.namespace}/placements/{name}")

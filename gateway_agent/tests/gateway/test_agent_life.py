@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from gateway_site import API, GOOD, Site, device_of, eventually, good, wat
 
+from tests.support.waiting import busy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -123,7 +125,7 @@ def test_a_cached_artifact_is_running_within_tens_of_milliseconds(site: Site) ->
         times.append(time.monotonic() - started)
     print("placement to Running:", ", ".join(f"{1000 * seconds:.0f} ms" for seconds in times))
     # The request, the watch, the start, the status write and the look at it, on a busy machine.
-    assert sorted(times)[2] < 0.5, times
+    assert sorted(times)[2] < 0.5 * busy(), times
     assert site.metric("wasmbed_agent_pulls_total") == 1
 
 

@@ -10,6 +10,8 @@ from gateway_site import Site, eventually, good
 
 pytestmark = pytest.mark.cluster
 
+LINES = 6
+
 
 @pytest.fixture
 def running(site: Site) -> Site:
@@ -19,11 +21,25 @@ def running(site: Site) -> Site:
     return site
 
 
-def words(site: Site, seconds: float) -> set[str]:
-    """The words that the application says within `seconds`."""
+def words(site: Site, *names: str) -> list[set[str]]:
+    """The words that applications say while each says several: two instances of one would both have spoken."""
     site.new_lines()
-    time.sleep(seconds)
-    return {line.word for line in site.new_lines() if line.application == "default/steady"}
+    said: dict[str, list[str]] = {f"default/{name}": [] for name in names}
+
+    def enough() -> bool:
+        for line in site.new_lines():
+            said.get(line.application, []).append(line.word)
+        return min(map(len, said.values())) >= LINES
+
+    eventually(enough, f"{LINES} lines of each of {names}")
+    return [set(lines) for lines in said.values()]
+
+
+def silent(site: Site) -> bool:
+    """Whether nothing is said for some times the interval in which the application speaks."""
+    site.new_lines()
+    time.sleep(1.0)
+    return not site.new_lines()
 
 
 def ready(site: Site) -> None:
@@ -39,7 +55,7 @@ def test_a_killed_agent_adopts_what_runs(running: Site) -> None:
     running.start_agent()
     ready(running)
     assert running.wait_line("steady").word == word
-    assert words(running, 1.0) == {word}
+    assert words(running, "steady") == [{word}]
     assert running.device_state("steady") == before
 
 
@@ -49,7 +65,7 @@ def test_what_was_removed_while_the_agent_was_away_is_stopped(running: Site) -> 
     running.remove("steady")
     running.start_agent()
     ready(running)
-    eventually(lambda: words(running, 0.5) == set(), "silence")
+    eventually(lambda: silent(running), "silence")
 
 
 def test_a_killed_runtime_gets_everything_again_once(running: Site) -> None:
@@ -62,7 +78,7 @@ def test_a_killed_runtime_gets_everything_again_once(running: Site) -> None:
     assert eventually(lambda: (w := running.wait_line("steady").word) != word and w, "another instance")
     ready(running)
     running.wait_state("steady", "Running")
-    assert len(words(running, 1.0)) == 1
+    assert [len(said) for said in words(running, "steady")] == [1]
 
 
 def test_a_runtime_that_stays_away_is_shown(running: Site) -> None:
@@ -83,7 +99,7 @@ def test_both_killed_at_once_end_with_one_instance(running: Site) -> None:
     running.start_runtime()
     ready(running)
     running.wait_line("steady")
-    assert len(words(running, 1.0)) == 1
+    assert [len(said) for said in words(running, "steady")] == [1]
 
 
 def test_kills_in_the_middle_of_starting_many_end_with_each_once(running: Site) -> None:
@@ -102,12 +118,7 @@ def test_kills_in_the_middle_of_starting_many_end_with_each_once(running: Site) 
     ready(running)
     for name in names:
         running.wait_state(name, "Running")
-    running.new_lines()
-    time.sleep(1.0)
-    said: dict[str, set[str]] = {}
-    for line in running.new_lines():
-        said.setdefault(line.application, set()).add(line.word)
-    assert {name: len(said[f"default/{name}"]) for name in names} == dict.fromkeys(names, 1)
+    assert [len(said) for said in words(running, *names)] == [1] * len(names)
 
 
 def test_an_outage_of_the_api_stops_nothing_and_is_caught_up(running: Site) -> None:
@@ -117,7 +128,7 @@ def test_an_outage_of_the_api_stops_nothing_and_is_caught_up(running: Site) -> N
     try:
         _, report = eventually(lambda: (r := running.readyz())[0] == 503 and r, "not ready")
         assert "api: not ready: " in report
-        assert words(running, 1.0) == {word}
+        assert words(running, "steady") == [{word}]
     finally:
         running.cluster.start_apiserver()
     running.place("later", digest)
@@ -141,7 +152,7 @@ def test_a_restart_without_the_api_or_the_registry_runs_what_was_placed(running:
     finally:
         running.cluster.start_apiserver()
     ready(running)
-    assert words(running, 1.0) == {word}
+    assert words(running, "steady") == [{word}]
     assert running.wait_state("steady", "Running")["restarts"] == 0
 
 

@@ -30,7 +30,7 @@ lease: {duration_s: 40, renew_s: 10}
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "wasmbed.gateway.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
 
 
 def test_the_configuration_of_the_role_is_read(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ class Api:
         self.bodies.append(body)
 
     async def until(self, check: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not check():
                 self.wake.clear()
                 await self.wake.wait()

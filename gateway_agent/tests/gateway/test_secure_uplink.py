@@ -33,7 +33,7 @@ APPLICATION, DEVICE, UID = "default/app", "default/one", "uid-1"
 KEY = application_key(SITE, APPLICATION, UID)
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - a condition of another thread
             await asyncio.sleep(0.005)

@@ -137,7 +137,7 @@ class Bench:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - a condition of another task
             await asyncio.sleep(0.002)

@@ -55,7 +55,7 @@ class Seen:
         async def check() -> bool:
             return self.names() == set(names)
 
-        await eventually(check, f"the informer knows {names}", timeout_s=30)
+        await eventually(check, f"the informer knows {names}", timeout_s=60)
 
     async def live(self, *, after: float | None = -1) -> float:
         """Wait for a healthy watch that began after a time."""
@@ -64,7 +64,7 @@ class Seen:
             since = self.informer.live_since
             return since if since is not None and since > (after or 0) else None
 
-        return await eventually(check, "the watch is healthy", timeout_s=30) or 0.0
+        return await eventually(check, "the watch is healthy", timeout_s=60) or 0.0
 
     async def lost(self) -> None:
         async def check() -> bool:
@@ -85,7 +85,7 @@ async def seen(cluster: Cluster) -> AsyncIterator[Seen]:
         await seen.create("before")
         task = asyncio.ensure_future(seen.informer.run())
         try:
-            await asyncio.wait_for(seen.informer.wait_synced(), 10)
+            await asyncio.wait_for(seen.informer.wait_synced(), 60)
             await seen.live()
             yield seen
         finally:

@@ -12,7 +12,8 @@ import pytest
 from gateway_site import API, Site, eventually, wat
 from wasmbed.tools import link_key, provision
 
-from tests.support.processes import ROOT, Service, free_ports
+from tests.support.firmware import BUILD, build
+from tests.support.processes import Service, free_ports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from tests.support.cluster import Cluster
     from tests.support.registry import Registry
 
-BUILD = ROOT / "build" / "firmware"
 HEARTBEAT_S = 1.0
 BAUD = 115_200
 QEMU = {
@@ -108,9 +108,7 @@ class LineSite(Site):
     def __init__(self, cluster: Cluster, registry: Registry, cache: Path, name: str) -> None:
         if any(shutil.which(tool) is None for tool in ("arm-none-eabi-gcc", "qemu-system-arm")):
             pytest.skip("the firmware's tools are not installed; scripts/install-firmware-tools does it")
-        make = ["make", "-s", "-C", str(ROOT / "firmware"), "boards"]
-        done = subprocess.run(make, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        build("boards")
         super().__init__(cluster, registry, cache, name)
         self.key_file = self.folder / "link.key"
         self.public_key_file = self.folder / "link.key.pub"
@@ -125,7 +123,7 @@ class LineSite(Site):
         found.on()
         return found
 
-    def pace(self) -> None:
+    def pace(self) -> Service:
         """Have wasmbed-serial serve the boards' lines at 115,200 Bd, as on a host of emulated devices."""
         settings = self.folder / "serial.d"
         settings.mkdir()
@@ -143,6 +141,7 @@ class LineSite(Site):
         config.write_text(json.dumps(document))
         command = [sys.executable, "-m", "wasmbed.qemu.main", "--config", str(config)]
         self._serial = Service("wasmbed-serial", command, self.folder / "serial.log")
+        return self._serial
 
     def begin(self, *, known: bool = True) -> None:
         """Write the configuration with all lines, the slice with all boards, and start the gateway."""

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import random
 import shutil
-import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +15,13 @@ from wasmbed.link.line import Endpoint
 from wasmbed.link.mcu import LinkState, McuSession
 from wasmbed.link.secure import Ends, Stranger
 
+from tests.support import firmware
+from tests.support.firmware import BUILD
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-BUILD = ROOT / "build" / "firmware"
 GATEWAY_PRIVATE = b"\x7a" * 32
 DEVICE = "fleet/device-0"
 
@@ -30,11 +30,7 @@ def build(*targets: str) -> None:
     """Make programs of the firmware; skips where its tools are not installed."""
     if shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("the firmware's tools are not installed; scripts/install-firmware-tools does it")
-    done = subprocess.run(
-        ["make", "-s", "-C", str(ROOT / "firmware"), f"BUILD={BUILD}", *(str(BUILD / target) for target in targets)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    firmware.build(*(BUILD / target for target in targets))
 
 
 def ends(**changes: object) -> Ends:
@@ -187,7 +183,7 @@ class Session:
     strangers: list[Stranger]
     telemetry: list[object]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait for a condition."""
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - a condition of another task's state

@@ -49,7 +49,7 @@ async def test_bytes_pass_a_serial_port_both_ways_unchanged_and_its_end_is_told(
     assert os.read(master, 1000) == data
     os.write(master, data)
     got = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(got) < 256:
             got += await received.get()
         assert got == data

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wasmbed.link import noise
 
-
-def _vectors() -> list[dict[str, Any]]:
-    if shutil.which("cargo") is None:
-        pytest.skip("cargo is not installed; scripts/install-firmware-tools does it")
-    folder = Path(__file__).parents[3] / "firmware" / "tests" / "link"
-    done = subprocess.run(
-        [sys.executable, "-c", "import json, link_support; print(json.dumps(link_support.vectors()))"],
-        cwd=folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    found = json.loads(done.stdout)
-    assert isinstance(found, list)
-    return found
+from tests.support.noise_vectors import vectors
 
 
 def _pair(row: dict[str, Any]) -> tuple[noise.Handshake, noise.Handshake]:
@@ -45,7 +29,7 @@ def _pair(row: dict[str, Any]) -> tuple[noise.Handshake, noise.Handshake]:
 
 
 def test_published_vectors_hold() -> None:
-    rows = _vectors()
+    rows = vectors()
     assert len(rows) >= 2
     for row in rows:
         initiator, responder = _pair(row)

@@ -30,11 +30,6 @@ def digest_of(wasm: bytes) -> str:
     return f"sha256:{hashlib.sha256(wasm).hexdigest()}"
 
 
-def busy() -> float:
-    """Return by how much a bound on wall time must grow: runnable threads for each core, at least 1."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
 @dataclass
 class RuntimeProcess:
     """`wasmbed-runtime` with a socket and a cache of its own."""
@@ -94,7 +89,7 @@ class Agent:
         except RuntimeGone:
             self.gone.set()
 
-    async def wait_for(self, wanted: Callable[[Event], bool], timeout_s: float = 20) -> Event:
+    async def wait_for(self, wanted: Callable[[Event], bool], timeout_s: float = 60) -> Event:
         """Return the first event that fits, waiting for it if it has not come yet."""
         async with asyncio.timeout(timeout_s), self._news:
             at = 0
@@ -105,21 +100,21 @@ class Agent:
                 at = len(self.events)
                 await self._news.wait()
 
-    async def state(self, instance: str, state: str, timeout_s: float = 20) -> StateEvent:
+    async def state(self, instance: str, state: str, timeout_s: float = 60) -> StateEvent:
         event = await self.wait_for(
             lambda e: isinstance(e, StateEvent) and e.instance == instance and e.state == state, timeout_s
         )
         assert isinstance(event, StateEvent)
         return event
 
-    async def log(self, instance: str, part: str, timeout_s: float = 20) -> LogEvent:
+    async def log(self, instance: str, part: str, timeout_s: float = 60) -> LogEvent:
         event = await self.wait_for(
             lambda e: isinstance(e, LogEvent) and e.instance == instance and part in e.text, timeout_s
         )
         assert isinstance(event, LogEvent)
         return event
 
-    async def request(self, instance: str, op: str, timeout_s: float = 20) -> HostRequest:
+    async def request(self, instance: str, op: str, timeout_s: float = 60) -> HostRequest:
         event = await self.wait_for(
             lambda e: isinstance(e, HostRequest) and e.instance == instance and e.op == op, timeout_s
         )

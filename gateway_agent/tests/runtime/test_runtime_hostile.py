@@ -17,7 +17,6 @@ from runtime_support import (
     MARKER,
     Agent,
     application,
-    busy,
     leb,
     name,
     plain_module,
@@ -27,6 +26,8 @@ from runtime_support import (
 )
 from wasmbed.runtime import Limits, LogEvent, RequestRefused, StateEvent
 from wasmtime import wat2wasm
+
+from tests.support.waiting import busy
 
 MAX_GAP_S = 1.0
 MAX_ANSWER_S = 1.0

@@ -195,7 +195,7 @@ async def test_an_event_storm_is_bounded_and_costs_the_neighbour_nothing(agent: 
     }
     if what in ("ROS 2 messages", "telemetry"):
         assert rows["app"].dropped > 10_000
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while sum(isinstance(e, LogEvent) for e in agent.events) < before + 3:  # noqa: ASYNC110 - of a neighbour's ticks
             await asyncio.sleep(0.02)
 
@@ -223,10 +223,11 @@ async def test_a_share_of_the_cpu_holds_over_time(agent: Agent) -> None:
     await agent.state("app", "Running")
     loop = asyncio.get_running_loop()
     began = loop.time()
-    used_ms = 0
-    while loop.time() - began < 4:
+    used_ms = passed = 0.0
+    while passed < 4:
         await asyncio.sleep(0.1)
         used_ms = (await agent.client.list())[0].cpu_ms
+        passed = loop.time() - began
     # One call more than the share and what was saved up; a busy machine gives it less.
-    assert 0 < used_ms <= 100 + 400 + 150
+    assert 0 < used_ms <= 100 + 100 * passed + 150
     await agent.client.stop("app")

@@ -138,7 +138,7 @@ async def test_instances_run_on_without_an_agent_and_the_next_one_adopts_them(ru
 async def test_a_new_agent_replaces_the_old_one(runtime: RuntimeProcess) -> None:
     async with connected(runtime) as first, connected(runtime) as second:
         await second.client.hello()
-        await asyncio.wait_for(first.gone.wait(), 10)
+        await asyncio.wait_for(first.gone.wait(), 60)
         with pytest.raises(RuntimeGone):
             await first.client.list()
         assert await second.client.list() == []
@@ -174,7 +174,7 @@ async def test_an_agent_that_does_not_read_stops_nothing(runtime: RuntimeProcess
 async def test_a_connection_that_breaks_the_protocol_is_closed_alone(runtime: RuntimeProcess, junk: bytes) -> None:
     reader, writer = await asyncio.open_unix_connection(str(runtime.socket))
     writer.write(junk)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await reader.readexactly(1)
     writer.close()
@@ -206,7 +206,7 @@ async def test_a_bad_request_is_answered(runtime: RuntimeProcess, message: dict[
     writer.write(wire.encode({"id": 5, **message}))
     frames = wire.FrameReader()
     answers: list[dict[str, object]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not answers:
             answers += [m for m in frames.feed(await reader.read(4096)) if "id" in m]
     writer.close()

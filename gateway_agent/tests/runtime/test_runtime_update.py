@@ -82,7 +82,7 @@ async def test_a_version_that_fails_at_once_is_taken_back(agent: Agent, what: st
     assert event.message.endswith(f"; {request.digest[:19]} runs again")
     assert says.replace(" used its 200 ms", "") in event.message or "200 ms" in event.message
     seen = len(agent.events)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (row := (await agent.client.list())[0]).state != "Running":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         while not any(_is_count(event) for event in agent.events[seen:]):  # noqa: ASYNC110
@@ -111,7 +111,7 @@ async def test_a_trap_while_saving_costs_the_state_alone(agent: Agent) -> None:
     await agent.log("app", "a2")
     new = await update(agent, request, version("b"))
     await agent.log("app", "b0")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await agent.client.list())[0].key != new.key():  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.02)
     assert "a!" not in lines(agent)

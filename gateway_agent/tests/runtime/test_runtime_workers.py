@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from runtime_support import Agent, RuntimeProcess, application, busy, connected, timer
-from wasmbed.runtime import LogEvent, Provision, StateEvent
+from runtime_support import Agent, RuntimeProcess, application, connected, timer
+from wasmbed.runtime import Delivery, LogEvent, Provision, Secret, StateEvent, abi, sealing
+
+from tests.support.waiting import busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,13 @@ OWNER = application(
 )
 
 
+LISTENER = application(
+    uses=("sys.log", "sys.event_read"),
+    event="""(drop (call $sys.event_read (i32.const 0) (i32.const 0) (i32.const 64)))
+             (call $sys.log (i32.const 2) (i32.const 0) (local.get $length))""",
+)
+
+
 def workers(runtime: RuntimeProcess) -> dict[int, str]:
     """The runtime's children by their process ids, with their command lines."""
     children = Path(f"/proc/{runtime.process.pid}/task/{runtime.process.pid}/children").read_text().split()
@@ -45,7 +54,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     """Wait for what no event of ours tells."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - of other processes
@@ -54,7 +63,7 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
 
 async def crash(pid: int, number: signal.Signals) -> None:
     """Send a signal until the process is gone: wasmtime takes a first SIGSEGV that is no trap to reset it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while lives(pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -132,6 +141,33 @@ async def test_the_shared_worker_comes_back_with_everything_it_had(socket_direct
         runtime.stop()
 
 
+async def test_a_message_of_the_cloud_is_not_delivered_again_by_the_worker_after(
+    agent: Agent, runtime: RuntimeProcess
+) -> None:
+    """A new worker knew no number, so a message that was recorded came to the application once more."""
+    key, place, before = bytes(range(32)), ("default/a", "default/app"), set(workers(runtime))
+    await agent.client.secret(Secret(*place, key, 1000, received=3))
+    await agent.run("app", LISTENER, application=place[0], isolation="dedicated")
+    await agent.state("app", "Running")
+
+    def send(*numbers: int) -> None:
+        agent.client.deliver(
+            Delivery("app", abi.EventType.SECURE, 0, sealing.seal(key, *place, sealing.DOWN, n, b"number %d" % n))
+            for n in numbers
+        )
+
+    send(3, 5)
+    await agent.log("app", "number 5")
+    (pid,) = set(workers(runtime)) - before
+    await crash(pid, signal.SIGKILL)
+    await agent.state("app", "Failed")
+    await agent.wait_for(lambda e: isinstance(e, StateEvent) and e.state == "Running" and e.restarts == 1)
+    send(5, 6)
+    await agent.log("app", "number 6")
+    said = [e.text for e in agent.events if isinstance(e, LogEvent) and e.text.startswith("number")]
+    assert said == ["number 5", "number 6"]
+
+
 async def test_a_worker_that_dies_in_the_trial_of_an_update_is_taken_back(
     agent: Agent, runtime: RuntimeProcess
 ) -> None:
@@ -141,7 +177,7 @@ async def test_a_worker_that_dies_in_the_trial_of_an_update_is_taken_back(
     new = await agent.run(
         "app", application('(data (i32.const 0) "x")'), application="default/a", isolation="dedicated"
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await agent.client.list())[0].key != new.key():  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.02)
     (pid,) = set(workers(runtime)) - before

@@ -24,7 +24,7 @@ def keep_root_logger() -> Iterator[None]:
 def journal(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "journal"))
-        server.settimeout(5)
+        server.settimeout(60)
         yield server
 
 

@@ -104,6 +104,7 @@ class Reason(StrEnum):
     NOT_REPORTED = "NotReported"
     SUSPENDED = "Suspended"
     IN_FLIGHT = "InFlight"
+    SIGNATURE_NOT_VERIFIED = "SignatureNotVerified"
 
 
 class Grant(StrEnum):
@@ -121,6 +122,8 @@ def senses(capabilities: Iterable[str]) -> bool:
     return any(capability != "px4" for capability in capabilities)
 
 
+# What the message of an instance begins with that runs although its image has no good signature.
+WARNING = "warning: "
 CONDITION_READY = "Ready"
 CONDITION_IMAGE_RESOLVED = "ImageResolved"
 

@@ -13,6 +13,7 @@ from wasmbed.api import (
     LABEL_APPLICATION_UID,
     MANAGER_CONTROLLER,
     PLACEMENT,
+    WARNING,
     WASM_APPLICATION,
     ApplicationPhase,
     DevicePhase,
@@ -48,6 +49,10 @@ def reference(kind: Kind, metadata: Metadata) -> dict[str, Any]:
     }
 
 
+def _warnings(status: ApplicationStatus) -> set[str]:
+    return {device.message.removeprefix(WARNING) for device in status.devices if device.message.startswith(WARNING)}
+
+
 class Writer:
     """Server-side apply under the controller's field manager; every write is counted.
 
@@ -76,11 +81,18 @@ class Writer:
     async def application_status(
         self, application: WasmApplication, status: ApplicationStatus
     ) -> dict[str, Any] | None:
-        """Write a status and an event if its phase or reason changed; None if the application is gone."""
+        """Write a status, with events of its phase, its reason and images that run without a good signature.
+
+        Returns None if the application is gone.
+        """
         written = await self._status(WASM_APPLICATION, application.metadata, status.to_dict())
+        if written is None:
+            return None
         before = application.status
-        if written is not None and (before.phase, before.reason) != (status.phase, status.reason):
-            regarding = reference(WASM_APPLICATION, application.metadata)
+        regarding = reference(WASM_APPLICATION, application.metadata)
+        for note in sorted(_warnings(status) - _warnings(before)):
+            await self._recorder.event(regarding, "Warning", Reason.SIGNATURE_NOT_VERIFIED.value, note)
+        if (before.phase, before.reason) != (status.phase, status.reason):
             kind = "Warning" if status.phase in _BAD or status.reason == Reason.NO_MATCHING_DEVICE else "Normal"
             await self._recorder.event(regarding, kind, status.reason or status.phase, status.message)  # type: ignore[arg-type]
         return written

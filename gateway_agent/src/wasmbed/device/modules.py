@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from wasmbed.device.store import ModuleRow
+from wasmbed.files import move_atomically
 from wasmbed.runtime import MAX_MODULE_BYTES, RequestRefused
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Modules:
             if module is None:
                 path.unlink(missing_ok=True)
                 raise RequestRefused("DeviceError", f"{digest} was damaged on its way or on disk; it is fetched anew")
-            await asyncio.to_thread(_settle, path, self._directory / _name(digest))
+            await asyncio.to_thread(move_atomically, path, self._directory / _name(digest))
             await self._store.save_module(row)
             self._rows[digest] = row
 
@@ -174,17 +175,6 @@ def _append(path: Path, offset: int, data: bytes) -> None:
         if file.seek(0, os.SEEK_END) != offset:
             raise RequestRefused("BadRequest", f"bytes from {offset} do not come next; offer the module again")
         file.write(data)
-
-
-def _settle(path: Path, target: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    path.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path, row: ModuleRow) -> bytes | None:

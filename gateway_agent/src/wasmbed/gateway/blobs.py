@@ -6,10 +6,10 @@ import asyncio
 import hashlib
 import itertools
 import logging
-import os
 import re
 from typing import TYPE_CHECKING
 
+from wasmbed.files import write_atomically
 from wasmbed.gateway.state import ArtifactRow
 from wasmbed.oci import ImageError
 
@@ -59,7 +59,7 @@ class Blobs:
         """
         async with self._change:
             await self._make_room(len(module), keep | {digest})
-            await asyncio.to_thread(_write, self._directory, _name(digest), module)
+            await asyncio.to_thread(write_atomically, self._directory / _name(digest), module)
             row = ArtifactRow(digest, hashlib.sha256(module).hexdigest(), len(module), next(self._use))
             await self._store.save_artifact(row)
             self._rows[digest] = row
@@ -112,21 +112,6 @@ def _scan(directory: Path, known: set[str]) -> set[str]:
         elif path.is_file():
             path.unlink()
     return present
-
-
-def _write(directory: Path, name: str, module: bytes) -> None:
-    temporary = directory / f".{name}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(module)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(directory / name)
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path, row: ArtifactRow) -> bytes | None:

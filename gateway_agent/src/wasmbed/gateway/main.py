@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from wasmbed import __version__
+from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.gateway.agent import serve
 from wasmbed.gateway.config import AgentConfig
 from wasmbed.service import ConfigError, load_config, run, setup_logging
@@ -23,6 +24,9 @@ def main() -> None:
         config = load_config(arguments.config, AgentConfig, parts=arguments.config.with_suffix(".d"))
     except ConfigError as error:
         sys.exit(f"wasmbed-agent: {error}")
+    if config.mavlink is not None:
+        # Its tables are large: they belong to what `run` takes out of garbage collection.
+        default_dialect()
     run(lambda: serve(config))
 
 

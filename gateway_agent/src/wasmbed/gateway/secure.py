@@ -16,7 +16,7 @@ from wasmbed.gateway.uplink_spool import Spool
 from wasmbed.hostcalls import Ended, HostCall, Instance, Outcome, Outlet, PeerGoneError, Status
 from wasmbed.runtime import Secret
 from wasmbed.runtime.abi import ENVELOPE_MAX, SECURE_MAX, EventType
-from wasmbed.runtime.sealing import DOWN, UP, SealError, application_key, parse, unseal
+from wasmbed.runtime.sealing import UP, SealError, application_key, parse, unseal_down
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
@@ -106,8 +106,9 @@ class SecureBackend(Collector):
         spec = instance.spec
         first = await self._spool.reserve(spec.application, spec.device)
         key = application_key(self._key, spec.application, spec.application_uid)
+        received = await self._spool.last_received(spec.application, spec.device)
         try:
-            await instance.peer.secret(Secret(spec.application, spec.device, key, first))
+            await instance.peer.secret(Secret(spec.application, spec.device, key, first, received))
         except PeerGoneError:
             _log.debug("nobody to give a key to instance=%s", instance.name)
 
@@ -129,15 +130,10 @@ class SecureBackend(Collector):
         instance = self._instances.get((application, device))
         if instance is None:
             return "away"
+        key = application_key(self._key, application, instance.spec.application_uid)
         try:
-            envelope = unseal(application_key(self._key, application, instance.spec.application_uid), data)
+            envelope = unseal_down(key, application, device, data)
         except SealError:
-            envelope = None
-        if envelope is None or (envelope.application, envelope.device, envelope.direction) != (
-            application,
-            device,
-            DOWN,
-        ):
             _log.error("a message from the cloud is not authentic application=%s device=%s", application, device)
             return "rejected"
         if envelope.sequence <= await self._spool.last_received(application, device):

@@ -8,6 +8,7 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
+from wasmbed.api import WARNING
 from wasmbed.oci import MAX_KEYS, ImageError, KeyFileError, PublicKey, Reference, Signature, Verified, verify
 from wasmbed.oci.signature import MAX_KEY_BYTES
 from wasmbed.service import ConfigError
@@ -101,7 +102,7 @@ class Signatures:
 
     def _warn(self, digest: str, why: str) -> str:
         _log.warning("runs without a good signature digest=%s why=%s", digest, why)
-        return f"warning: {why}"
+        return f"{WARNING}{why}"
 
     async def _ask(self, digest: str, references: Iterable[Reference]) -> Verified | str:
         why, failure = "", ImageError("no image is named", permanent=True)

@@ -55,7 +55,7 @@ class Backends:
             key = (secret.application, secret.device)
             sealer = self._sealers.get(key)
             if sealer is None or not sealer.has_key(secret.key):
-                sealer = self._sealers[key] = Sealer(secret.application, secret.device, secret.key)
+                sealer = self._sealers[key] = Sealer(secret.application, secret.device, secret.key, secret.received)
             if secret.sequence != NO_BLOCK:
                 sealer.add_block(secret.sequence)
 

@@ -16,13 +16,13 @@ import os
 import resource
 import signal
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from wasmtime import Module, WasmtimeError
 
+from wasmbed.files import write_atomically
 from wasmbed.runtime import engine, validate, wasm
 from wasmbed.runtime.profiles import MIB
 from wasmbed.runtime.protocol import MAX_MODULE_BYTES
@@ -175,25 +175,6 @@ def check_and_compile(module: bytes, directory: Path, name: str) -> list[str]:
     description = {"facts": asdict(facts), "sha256": hashlib.sha256(code).hexdigest()}
     write_atomically(directory / f"{name}.json", json.dumps(description).encode())
     return []
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is there as a whole or not at all, also after a power cut."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,16 @@ import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.runtime import wire
+from wasmbed.runtime.abi import EventType
 from wasmbed.runtime.course import FIRST_DELAY_S, LONGEST_DELAY_S
 from wasmbed.runtime.instances import Refusal
 from wasmbed.runtime.protocol import NO_BLOCK
 from wasmbed.runtime.reports import HostRequest, InstanceStatus, StateEvent
+from wasmbed.runtime.sealing import SealError, unseal_down
 from wasmbed.runtime.update import TRIAL_S, rolled_back_message
 from wasmbed.runtime.workers import WorkerGoneError, WorkerProcess
 
@@ -285,6 +287,8 @@ class Fleet:
             entry = self._entries.get(row[0])
             if entry is not None:
                 by_worker[_home(entry.request)].append(row)
+                if row[1] == EventType.SECURE:
+                    self._note_received(entry.request, row[3])
         for name, rows in by_worker.items():
             worker = self._workers.get(name)
             if worker is not None and worker.process is not None:
@@ -294,7 +298,19 @@ class Fleet:
         self._provisions[provision.device] = provision
         self._all({"provide": provision.to_wire()})
 
+    def _note_received(self, request: StartRequest, data: bytes) -> None:
+        """Remember a message's number for the worker after this one, which must not deliver it again."""
+        secret = self._secrets.get((request.application, request.device))
+        if secret is not None:
+            with contextlib.suppress(SealError):
+                sequence = unseal_down(secret.key, secret.application, secret.device, data).sequence
+                if sequence > secret.received:
+                    self._secrets[secret.application, secret.device] = replace(secret, received=sequence)
+
     def secret(self, secret: Secret) -> None:
+        before = self._secrets.get((secret.application, secret.device))
+        if before is not None and before.key == secret.key:
+            secret = replace(secret, received=max(secret.received, before.received))
         self._secrets[secret.application, secret.device] = secret
         self._all({"secret": secret.to_wire()})
 

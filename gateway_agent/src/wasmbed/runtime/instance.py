@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from wasmtime import Func, Linker, Memory, Module, Store, Trap, WasmtimeError
 from wasmtime import _ffi as ffi
 
-from wasmbed.runtime import abi, faults, wasm
+from wasmbed.runtime import abi, faults, native, wasm
 from wasmbed.runtime.engine import running_engine
 from wasmbed.runtime.host.binding import SLOT_BYTES
 from wasmbed.runtime.profiles import MIB
@@ -32,6 +32,8 @@ _MAX_VALUES: Final = max(max(len(kind.params), len(kind.results)) for kind in ab
 _ARGUMENTS: Final = tuple(struct.Struct("=" + f"i{SLOT_BYTES - 4}x" * count) for count in range(_MAX_VALUES + 1))
 _RESULT: Final = struct.Struct("=i")
 _MS: Final = 1_000_000
+_TRAP: Final = ctypes.POINTER(ffi.wasm_trap_t)
+_ERROR: Final = ctypes.POINTER(ffi.wasmtime_error_t)
 
 
 class Finished(Exception):  # noqa: N818 - an orderly end that the module asked for
@@ -60,8 +62,15 @@ class Sandbox:
         host.define(self._linker, [(item.module, item.name or "") for item in self._module.imports])
         self._store: Store | None = None
         self._memory: Memory | None = None
+        self._memory_at = 0
         self._entries: dict[str, Func] = {}
+        # The same by addresses, and where calls have their arguments, results and traps.
+        self._context = 0
+        self._functions: dict[str, int] = {}
         self._values = (ffi.wasmtime_val_raw_t * _MAX_VALUES)()
+        self._values_at = ctypes.addressof(self._values)
+        self._trap = ctypes.c_void_p()
+        self._trap_at = ctypes.addressof(self._trap)
         self.cpu_ns = 0
 
     def renew(self) -> None:
@@ -76,14 +85,17 @@ class Sandbox:
             memories=wasm.MAX_MEMORIES,
         )
         self._store = store
+        self._context = native.context_of(store)
         instance = self._instantiate(store)
         exports = instance.exports(store)
         memory = exports.get(abi.MEMORY_EXPORT)
         self._memory = memory if isinstance(memory, Memory) else None
+        self._memory_at = native.memory_of(memory) if isinstance(memory, Memory) else 0
         for name in _CALLABLE:
             entry = exports.get(name)
             if isinstance(entry, Func):
                 self._entries[name] = entry
+                self._functions[name] = native.function_of(entry)
         self._host.context.memory.attach(store, self._memory)
 
     def _instantiate(self, store: Store) -> Instance:
@@ -108,29 +120,27 @@ class Sandbox:
         Raises faults.Fault when it traps or takes too long, Finished when it ended itself well, StoppedError when the
         instance is to stop.
         """
-        store, function, binder = self._store, self._entries[entry], self._host.binder
-        if store is None:
+        function, binder = self._functions[entry], self._host.binder
+        if self._store is None:
             raise StoppedError
         binder.trap = binder.exit_status = None
         limit_ms = limit_ms or self._profile.cpu_ms_per_call
         values = self._values
         _ARGUMENTS[len(arguments)].pack_into(values, 0, *arguments)
-        trap_pointer = ctypes.POINTER(ffi.wasm_trap_t)()
+        self._trap.value = None
         # Relative to the engine's epoch now: an interruption too late for the last call is past, and none from `begin`
         # on is lost.
-        store.set_epoch_deadline(1)
+        native.set_epoch_deadline(self._context, 1)
         call = self._watchdog.begin(self.owner, limit_ms * _MS)
         try:
-            error = ffi.wasmtime_func_call_unchecked(
-                store._context(), ctypes.byref(function._func), values, _MAX_VALUES, ctypes.byref(trap_pointer)
-            )
+            error = native.call(self._context, function, self._values_at, _MAX_VALUES, self._trap_at)
         finally:
             self._watchdog.end(self.owner, call)
             self.cpu_ns += call.cpu_ns
-        if not error and not trap_pointer:
+        if not error and not self._trap.value:
             return int(_RESULT.unpack_from(values)[0]) if abi.ENTRIES[entry].results else 0
-        trap = Trap._from_ptr(trap_pointer) if trap_pointer else None
-        failure = WasmtimeError._from_ptr(error) if error else None
+        trap = Trap._from_ptr(ctypes.cast(self._trap, _TRAP)) if self._trap.value else None
+        failure = WasmtimeError._from_ptr(ctypes.cast(error, _ERROR)) if error else None
         if binder.exit_status == 0:
             raise Finished
         if failure is not None and binder.trap is not None:
@@ -148,7 +158,7 @@ class Sandbox:
         """Bytes of the exported memory now."""
         if self._memory is None or self._store is None:
             return 0
-        return self._memory.data_len(self._store)
+        return int(native.memory_size(self._context, self._memory_at))
 
     def failed(self, entry: str, result: int) -> faults.Fault:
         """Make the fault of a call that returned a failure."""
@@ -158,6 +168,7 @@ class Sandbox:
         """Free the store and its memory."""
         self._host.context.memory.detach()
         self._entries.clear()
+        self._functions.clear()
         self._memory = None
         if self._store is not None:
             self._store.close()

@@ -196,12 +196,16 @@ class Provision:
 
 @dataclass(frozen=True)
 class Secret:
-    """The sealing key of an application on a device, and the first of 1,000 numbers reserved for it, or NO_BLOCK."""
+    """The sealing key of an application on a device, and the first of 1,000 numbers reserved for it, or NO_BLOCK.
+
+    Received is the number of the last message from the cloud that it was given, -1 before the first.
+    """
 
     application: str
     device: str
     key: bytes = field(repr=False)
     sequence: int
+    received: int = -1
 
     def to_wire(self) -> dict[str, Any]:
         return dict(self.__dict__)
@@ -212,7 +216,8 @@ class Secret:
         if len(key) != KEY_BYTES:
             raise ProtocolError(f"field 'key' has {len(key)} bytes and must have {KEY_BYTES}")
         sequence = number(message, "sequence", NO_BLOCK, (1 << 63) - 1)
-        return cls(text(message, "application"), text(message, "device"), key, sequence)
+        received = number({"received": -1, **message}, "received", -1, (1 << 63) - 1)
+        return cls(text(message, "application"), text(message, "device"), key, sequence, received)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,14 @@ def unseal(key: bytes, data: bytes) -> Envelope:
     return Envelope(application, device, direction, sequence, content)
 
 
+def unseal_down(key: bytes, application: str, device: str, data: bytes) -> Envelope:
+    """Open a message from the cloud to this application on this device; raises SealError."""
+    envelope = unseal(key, data)
+    if (envelope.application, envelope.device, envelope.direction) != (application, device, DOWN):
+        raise SealError("not from the cloud to this application on this device")
+    return envelope
+
+
 def parse(data: bytes) -> Envelope:
     """Read an envelope without its content, which takes the key; raises SealError when it is none."""
     fields = _fields(data)
@@ -94,7 +102,7 @@ def _fields(data: bytes) -> dict[int, Any]:
         or not all(isinstance(fields[number], kind) for number, kind in kinds.items())
         or fields[1] != VERSION
         or fields[4] not in (UP, DOWN)
-        or not 0 <= fields[5] < 1 << 64
+        or not 0 <= fields[5] < 1 << 63
         or len(fields[6]) != _NONCE_BYTES
         or len(fields[7]) < _TAG_BYTES
     ):
@@ -105,7 +113,8 @@ def _fields(data: bytes) -> dict[int, Any]:
 class Sealer:
     """The key of one application on one device with the numbers reserved for it; for use from any thread."""
 
-    def __init__(self, application: str, device: str, key: bytes) -> None:
+    def __init__(self, application: str, device: str, key: bytes, received: int = -1) -> None:
+        """Received is the number of the last message from the cloud, -1 before the first."""
         self._application = application
         self._device = device
         self._key = key
@@ -113,7 +122,7 @@ class Sealer:
         self._next = 0
         self._end = 0
         self._following: int | None = None
-        self._last_down = -1
+        self._last_down = received
 
     def has_key(self, key: bytes) -> bool:
         return hmac.compare_digest(self._key, key)
@@ -157,10 +166,8 @@ class Sealer:
     def receive(self, data: bytes) -> bytes | None:
         """Open a message from the cloud; None unless it is authentic and newer than the last one."""
         try:
-            envelope = unseal(self._key, data)
+            envelope = unseal_down(self._key, self._application, self._device, data)
         except SealError:
-            return None
-        if (envelope.application, envelope.device, envelope.direction) != (self._application, self._device, DOWN):
             return None
         with self._lock:
             if envelope.sequence <= self._last_down:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _NEVER: Final = 1 << 63
 Verdict = Literal["cpu", "wall", "stopped"]
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One running call: its limit, where it began, and why it was interrupted if it was."""
 
@@ -34,7 +34,7 @@ class Call:
     wall_start_ns: int
     check_at_ns: int
     verdict: Verdict | None = None
-    cpu_ns: int = field(default=0)
+    cpu_ns: int = 0
 
 
 class StoppedError(Exception):
@@ -48,6 +48,8 @@ class Owner:
         self.interrupt = interrupt
         self.call: Call | None = None
         self.stopping = False
+        # Of its thread, from its first call on.
+        self.clock_id: int | None = None
 
     def is_interrupted(self) -> bool:
         """Whether the call under way is to end."""
@@ -76,7 +78,9 @@ class Watchdog:
 
     def begin(self, owner: Owner, limit_ns: int) -> Call:
         """Watch a call that the current thread is about to make; raises StoppedError when it must not."""
-        clock_id = time.pthread_getcpuclockid(threading.get_ident())
+        clock_id = owner.clock_id
+        if clock_id is None:
+            clock_id = owner.clock_id = time.pthread_getcpuclockid(threading.get_ident())
         now = time.monotonic_ns()
         call = Call(owner.interrupt, limit_ns, clock_id, time.clock_gettime_ns(clock_id), now, now + limit_ns)
         with self._changed:
@@ -90,7 +94,7 @@ class Watchdog:
 
     def end(self, owner: Owner, call: Call) -> None:
         """End watching; after this the call's verdict and cpu_ns do not change."""
-        call.cpu_ns = time.clock_gettime_ns(call.clock_id) - call.cpu_start_ns
+        call.cpu_ns = time.thread_time_ns() - call.cpu_start_ns
         with self._changed:
             owner.call = None
             self._calls.pop(id(call), None)

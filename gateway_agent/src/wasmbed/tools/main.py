@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 "--ram",
                 str(board.ram_bytes),
                 "--flash",
-                str(board.flash_bytes),
+                str(board.flash_bytes - pack.HEADER_BYTES),
             ]
     return interpreter.run(arguments.module, options)
 

@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["wasmbed"]):
     from wasmbed.bridges.mavlink.endpoints import parse_address
     from wasmbed.bridges.mavlink.events import EventReceiver, StatusTexts
     from wasmbed.bridges.mavlink.frames import FrameParser, decode_frame
-    from wasmbed.bridges.mavlink.ftp import ReadFile
+    from wasmbed.bridges.mavlink.ftp_files import ListFiles, ReadFile, WriteFile
     from wasmbed.bridges.mavlink.keystore import parse_state
     from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType, parse_waypoints
     from wasmbed.bridges.mavlink.missions import ClearPlan, DownloadPlan, UploadPlan
@@ -162,7 +162,13 @@ def state(text: str) -> None:
 
 def ftp(data: bytes) -> None:
     """A file server's answers, and metadata files."""
-    operation = ReadFile(IDS, "/a.json", max_bytes=4096)
+    operations = (
+        ReadFile(IDS, "/a.json", max_bytes=4096),
+        ReadFile(IDS, "/a.json", max_bytes=4096, resume=data[:9]),
+        WriteFile(IDS, "/a.json", data, resume=len(data) // 2),
+        ListFiles(IDS, "/"),
+    )
+    operation = operations[data[0] % 4 if data else 0]
     operation.start(0.0)
     for at in range(0, len(data), 40):
         operation.take()

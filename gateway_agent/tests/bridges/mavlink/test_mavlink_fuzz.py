@@ -15,7 +15,7 @@ TARGETS = re.findall(r'^    "(\w+)": ', SCRIPT.read_text(), re.MULTILINE)
 
 
 @pytest.mark.skipif(SECONDS == 0, reason="WASMBED_FUZZ_SECONDS is 0")
-@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.timeout(SECONDS + 600)
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_fuzzer_finds_nothing(target: str, tmp_path: Path) -> None:
     run = subprocess.run(

@@ -107,7 +107,7 @@ def listed(value: Any) -> Any:
     return value
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+async def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """Wait for a condition and return what made it true; fails after the timeout."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -168,12 +168,12 @@ class Peer:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"op": operation, "number": number, **arguments}) + "\n")
         self.process.stdin.flush()
-        await until(lambda: number in self._answers, timeout_s=30)
+        await until(lambda: number in self._answers, timeout_s=60)
         said = self._answers.pop(number)
         assert "Error" not in str(said.get("error", "")), said
         return said
 
-    async def next_message(self, timeout_s: float = 10.0) -> dict[str, Any]:
+    async def next_message(self, timeout_s: float = 60.0) -> dict[str, Any]:
         """The oldest message or count that a subscription of the peer reported."""
         await until(lambda: self.messages, timeout_s)
         return self.messages.popleft()

@@ -170,7 +170,7 @@ async def test_our_node_is_one_of_theirs(peer: Peer, ours: Node, ros_python: tup
     ours.subscription("/ours", STRING, lambda _: None)
     await peer.run("subscribe", topic="/ours", type_name=STRING)
     await until(lambda: publisher.statistics.matched == 2)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = await peer.run("graph", topic="/ours")
             topics = await peer.run("node_topics", node="ours", namespace="/") if "/ours" in found["nodes"] else {}

@@ -157,11 +157,12 @@ class ParameterServer:
 
 
 class FileServer:
-    """Files by path, read through one session; the last answer is kept for a repeated request."""
+    """Files by path, read and written through one session; the last answer is kept for a repeated request."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.open: bytes | None = None
+        self.writing: str | None = None
         self.last: tuple[int, bytes] = (-1, b"")
         self.served: list[int] = []
 
@@ -174,7 +175,7 @@ class FileServer:
         target = {"target_system": sender[0], "target_component": sender[1]}
         return [("FILE_TRANSFER_PROTOCOL", {**target, "payload": list(self.last[1])})]
 
-    def _do(self, opcode: int, data: bytes, size: int, offset: int) -> tuple[bool, int, bytes]:
+    def _do(self, opcode: int, data: bytes, size: int, offset: int) -> tuple[bool, int, bytes]:  # noqa: PLR0911
         if opcode == 4:
             self.open = self.files.get(data.decode())
             return (True, 5, struct.pack("<I", len(self.open))) if self.open is not None else (False, 0, b"\x0a")
@@ -183,6 +184,45 @@ class FileServer:
             part = self.open[offset : offset + size]
             return (True, 5, part) if part else (False, 5, b"\x06")
         if opcode == 1:
-            self.open = None
+            self.open = self.writing = None
             return True, 5, b""
+        if opcode == 3:
+            return self._list(data.decode().rstrip("/"), offset)
+        if opcode in (6, 11):
+            return self._open_to_write(data.decode(), opcode == 6)
+        if opcode == 7:
+            if self.writing is None:
+                return False, 0, b"\x04"
+            old = self.files[self.writing].ljust(offset, b"\0")
+            self.files[self.writing] = old[:offset] + data + old[offset + len(data) :]
+            return True, 5, struct.pack("<I", len(data))
+        if opcode == 14:
+            found = self.files.get(data.decode())
+            crc = zlib.crc32(found, 0xFFFFFFFF) ^ 0xFFFFFFFF if found is not None else 0
+            return (True, 0, struct.pack("<I", crc)) if found is not None else (False, 0, b"\x0a")
         return False, 0, b"\x07"
+
+    def _open_to_write(self, path: str, create: bool) -> tuple[bool, int, bytes]:
+        if self.writing is not None:
+            return False, 0, b"\x05"
+        if not create and path not in self.files:
+            return False, 0, b"\x0a"
+        if create:
+            self.files[path] = b""
+        self.writing = path
+        return True, 5, struct.pack("<I", len(self.files[path]))
+
+    def _list(self, folder: str, offset: int) -> tuple[bool, int, bytes]:
+        entries = []
+        names = {name[len(folder) + 1 :] for name in self.files if name.startswith(folder + "/")}
+        for name in sorted({name.split("/")[0] for name in names}):
+            size = len(self.files.get(f"{folder}/{name}", b""))
+            entries.append(f"F{name}\t{size}" if name in names else f"D{name}")
+        if not names:
+            return False, 0, b"\x0a"
+        part = b""
+        for entry in entries[offset:]:
+            if len(part) + len(entry) + 1 > 239:
+                break
+            part += entry.encode() + b"\0"
+        return (True, 0, part) if part else (False, 0, b"\x06")

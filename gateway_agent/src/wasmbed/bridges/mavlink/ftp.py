@@ -1,36 +1,47 @@
-"""MAVLink FTP, client side: reading a file from a component.
+"""MAVLink FTP, client side: what its operations have in common (MAVLink guide, File Transfer Protocol).
 
 One request at a time, repeated with the same number until its answer comes; a component answers a repeated request
-with the same answer, so nothing is read twice.
+with the same answer, so nothing is done twice.
 """
 
 import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
 from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.operations import Ids, Operation
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
-_CHUNK_BYTES = 239
+CHUNK_BYTES = 239
 _TIMEOUT_S = 0.4
+# A component reads the whole file to answer.
+_CHECKSUM_TIMEOUT_S = 2.0
 _RETRIES = 12
 _HEADER = struct.Struct("<HBBBBBxI")
+
+T = TypeVar("T")
 
 
 class Opcode(IntEnum):
     """Requests and the two answers."""
 
     TERMINATE = 1
+    LIST = 3
     OPEN_READ = 4
     READ = 5
+    CREATE = 6
+    WRITE = 7
+    OPEN_WRITE = 11
+    CHECKSUM = 14
     ACK = 128
     NAK = 129
 
 
-_EOF = 6
-_ERRORS = {
+EOF = 6
+NOT_FOUND = 10
+ERRORS = {
     1: "it failed",
     2: "it failed with an error number",
     3: "the size is not right",
@@ -43,18 +54,9 @@ _ERRORS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """A file's content, or why there is none."""
-
-    path: str
-    data: bytes | None = None
-    reason: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether it was read."""
-        return self.data is not None
+def checksum(data: bytes) -> int:
+    """MAVLink's CRC-32 of a file: it starts at 0 and is not inverted."""
+    return zlib.crc32(data, 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +84,18 @@ class Packet:
         return tuple((header + self.data).ljust(251, b"\0"))
 
 
-class ReadFile(Operation[FileResult]):
-    """Read one file, at most `MAX_FILE_BYTES`."""
+class FileOperation(Operation[T]):
+    """Asks one thing at a time and takes its answer; what the answers mean is the operation's own."""
 
-    def __init__(self, ids: Ids, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(self, ids: Ids, path: str) -> None:
         super().__init__(ids)
-        if not 1 <= len(path.encode()) < _CHUNK_BYTES:
-            raise ValueError(f"{path!r} cannot be asked for: a path has 1 to {_CHUNK_BYTES - 1} bytes")
-        self._path = path
-        self._max_bytes = max_bytes
-        self._data = bytearray()
-        self._size = 0
-        self._session = 0
+        if not 1 <= len(path.encode()) < CHUNK_BYTES:
+            raise ValueError(f"{path!r} cannot be asked for: a path has 1 to {CHUNK_BYTES - 1} bytes")
+        self.path = path
+        self.session = 0
         self._sequence = zlib.crc32(path.encode()) & 0xFFFF
         self._request: Packet | None = None
         self._tries = 0
-
-    def start(self, now: float) -> None:
-        """Open the file."""
-        self._ask(Opcode.OPEN_READ, now, self._path.encode())
 
     def receive(self, item: Message, now: float) -> None:
         """Take the answer to the request that is open."""
@@ -117,66 +112,50 @@ class ReadFile(Operation[FileResult]):
         if answer.request != request.opcode or answer.sequence != (request.sequence + 1) & 0xFFFF:
             return
         if answer.opcode == Opcode.NAK:
-            error = answer.data[0] if answer.data else 1
-            if error == _EOF and request.opcode == Opcode.READ:
-                self._close(now)
-            else:
-                self._end(FileResult(self._path, reason=_ERRORS.get(error, f"error {error}")))
+            self.refused(request, answer.data[0] if answer.data else 1, now)
         elif answer.opcode == Opcode.ACK:
-            self._answered(request, answer, now)
+            self.answered(request, answer, now)
 
     def advance(self, now: float) -> None:
         """Repeat the request, or give up."""
         if self.result is not None or self.deadline is None or now < self.deadline or self._request is None:
             return
         if self._tries > _RETRIES:
-            self._end(FileResult(self._path, reason="the component does not answer"))
+            self.fail("the component does not answer")
         else:
             self._transmit(now)
 
     def cancel(self, now: float) -> None:
         """Give the session back."""
         if self.result is None:
-            self._ask(Opcode.TERMINATE, now)
-            self._end(FileResult(self._path, reason="cancelled"))
+            self.terminate(now)
+            self.fail("cancelled")
 
-    def _answered(self, request: Packet, answer: Packet, now: float) -> None:
-        if request.opcode == Opcode.OPEN_READ:
-            self._session = answer.session
-            self._size = int.from_bytes(answer.data[:4], "little")
-            if self._size > self._max_bytes:
-                self.cancel(now)
-                self.result = FileResult(self._path, reason=f"{self._size} bytes are too many")
-                return
-            self._read(now)
-            return
-        # An answer for another place belongs to an older request with the same number.
-        if answer.offset != request.offset or not answer.data:
-            return
-        self._data += answer.data
-        if len(self._data) > self._max_bytes:
-            self.cancel(now)
-            self.result = FileResult(self._path, reason="the file is longer than it was said to be")
-            return
-        self._read(now)
+    def answered(self, request: Packet, answer: Packet, now: float) -> None:
+        """Take the answer to a request."""
+        raise NotImplementedError
 
-    def _read(self, now: float) -> None:
-        if self._size and len(self._data) >= self._size:
-            self._close(now)
-        else:
-            # Not more than there is: MAVSDK's server fails when it is asked beyond the end.
-            left = self._size - len(self._data) if self._size else _CHUNK_BYTES
-            self._ask(Opcode.READ, now, size=min(_CHUNK_BYTES, left), offset=len(self._data))
+    def refused(self, request: Packet, error: int, now: float) -> None:
+        """Take a refusal."""
+        raise NotImplementedError
 
-    def _close(self, now: float) -> None:
-        # Nobody waits for this answer: a session that stays open is closed by the component.
-        self._ask(Opcode.TERMINATE, now)
-        self._end(FileResult(self._path, bytes(self._data)))
+    def fail(self, reason: str) -> None:
+        """End with what went wrong."""
+        raise NotImplementedError
 
-    def _ask(self, opcode: Opcode, now: float, data: bytes = b"", *, size: int | None = None, offset: int = 0) -> None:
+    def terminate(self, now: float) -> None:
+        """Give the session back; nobody waits for the answer: one that stays open is closed by the component."""
+        self.ask(Opcode.TERMINATE, now)
+
+    def ask_path(self, opcode: Opcode, now: float, *, offset: int = 0) -> None:
+        """Make a request that names the path."""
+        self.ask(opcode, now, self.path.encode(), offset=offset)
+
+    def ask(self, opcode: Opcode, now: float, data: bytes = b"", *, size: int | None = None, offset: int = 0) -> None:
+        """Make a request, to be repeated until its answer comes."""
         self._sequence = (self._sequence + 2) & 0xFFFF
         length = len(data) if size is None else size
-        self._request = Packet(self._sequence, self._session, opcode, length, 0, offset, data)
+        self._request = Packet(self._sequence, self.session, opcode, length, 0, offset, data)
         self._tries = 0
         self._transmit(now)
 
@@ -185,4 +164,5 @@ class ReadFile(Operation[FileResult]):
             return
         self._tries += 1
         self._send("FILE_TRANSFER_PROTOCOL", payload=self._request.payload())
-        self.deadline = now + _TIMEOUT_S
+        long = self._request.opcode == Opcode.CHECKSUM
+        self.deadline = now + (_CHECKSUM_TIMEOUT_S if long else _TIMEOUT_S)

@@ -19,7 +19,7 @@ from wasmbed.bridges.mavlink.component_info import (
 )
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.events import Event, EventReceiver, StatusText, StatusTexts
-from wasmbed.bridges.mavlink.ftp import FileResult, ReadFile
+from wasmbed.bridges.mavlink.ftp_files import FileResult, ListFiles, ListResult, ReadFile, WriteFile, WriteResult
 from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType
 from wasmbed.bridges.mavlink.missions import ClearPlan, DownloadPlan, MissionProgress, PlanResult, UploadPlan
 from wasmbed.bridges.mavlink.modes import AUTOPILOT_ARDUPILOT
@@ -66,6 +66,8 @@ SPOKEN = MONITORED | {
 
 _ANSWERED = frozenset({"TIMESYNC", "STATUSTEXT", "EVENT", "CURRENT_EVENT_SEQUENCE", "RESPONSE_EVENT_ERROR"})
 _TEXTS_KEPT = 50
+# A file that was broken off goes on where it was.
+_MORE_TRIES = 2
 _SET_MESSAGE_INTERVAL = 511
 _REQUEST_MESSAGE = 512
 
@@ -247,7 +249,25 @@ class Vehicle:
         """Read a file from the vehicle (MAVLink FTP)."""
         ids = self.ids if component is None else replace(self.ids, component=component)
         async with self._files:
-            return await self.run(ReadFile(ids, path))
+            result = await self.run(ReadFile(ids, path))
+            for _ in range(_MORE_TRIES):
+                if result.partial:
+                    result = await self.run(ReadFile(ids, path, resume=result.partial))
+            return result
+
+    async def write_file(self, path: str, data: bytes) -> WriteResult:
+        """Write a file on the vehicle, in place of what is there, and compare checksums (MAVLink FTP)."""
+        async with self._files:
+            result = await self.run(WriteFile(self.ids, path, data))
+            for _ in range(_MORE_TRIES):
+                if result.written and not result.ok:
+                    result = await self.run(WriteFile(self.ids, path, data, resume=result.written))
+            return result
+
+    async def list_files(self, path: str) -> ListResult:
+        """List a folder of the vehicle (MAVLink FTP)."""
+        async with self._files:
+            return await self.run(ListFiles(self.ids, path))
 
     async def metadata(self) -> dict[str, dict[str, Any]]:
         """What the vehicle says about itself: its general metadata file, and those on the vehicle that it names.

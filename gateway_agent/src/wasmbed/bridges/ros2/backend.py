@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from wasmbed.bridges.ros2.qos import QosProfile
 
-    MessageCallback = Callable[[bytes, "Received"], None]
+    # True says that there was no room for the message, so that there is no hurry with the next one.
+    MessageCallback = Callable[[bytes, "Received"], bool | None]
     ServiceHandler = Callable[[bytes], Awaitable[bytes]]
     ProblemCallback = Callable[[str], None]
 

@@ -74,12 +74,13 @@ class Handler:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def deliver(self, delivery: Delivery) -> None:
-        """Queue something for the application."""
+    def deliver(self, delivery: Delivery) -> bool:
+        """Queue something for the application; whether that cost something, the delivery itself or older ones."""
         dropped, first = self.queue.put(delivery.data, delivery)
         self.statistics.dropped += dropped
         if first:
             self._on_ready(self.route.name)
+        return dropped > 0
 
     def receive(self, capacity: int | None = None) -> Delivery | int | None:
         """The oldest delivery, its size when it does not fit into capacity (it stays), None when there is none."""
@@ -163,8 +164,8 @@ class TopicIn(Handler):
         self.statistics.rate_limited += 1
         return False
 
-    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> None:
-        self.deliver(Delivery("message", data, 0, 0, source_timestamp, checked))
+    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> bool:
+        return self.deliver(Delivery("message", data, 0, 0, source_timestamp, checked))
 
     def receive(self, capacity: int | None = None) -> Delivery | int | None:
         while True:

@@ -25,8 +25,8 @@ class Sink(Protocol):
         """Whether this message passes the rate limit; counts it when not."""
         ...
 
-    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> None:
-        """Take a message; one that is not checked yet is to be when somebody asks for it."""
+    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> bool:
+        """Take a message, and say if one was dropped for it; one not checked yet is to be when it is asked for."""
         ...
 
     def malformed(self) -> None: ...
@@ -68,15 +68,17 @@ class SharedSubscription:
         self._sinks = sinks
         self._plain_cdr = all(sink.encoding == "cdr" for sink in sinks)
 
-    def _on_message(self, data: bytes, received: Received) -> None:
+    def _on_message(self, data: bytes, received: Received) -> bool:
+        """Whether nobody had room."""
         now = time.monotonic()
         wanting = [sink for sink in self._sinks if sink.wants(now)]
         if not wanting:
-            return
+            return False
+        full = True
         if self._plain_cdr and len(data) <= CHECKED_LATER_BYTES:
             for sink in wanting:
-                sink.accept(data, received.source_timestamp, checked=False)
-            return
+                full &= sink.accept(data, received.source_timestamp, checked=False)
+            return full
         try:
             message = self._codec.loads(data)
         except CdrError as error:
@@ -84,13 +86,14 @@ class SharedSubscription:
             self.subscription.statistics.problem(str(error))
             for sink in wanting:
                 sink.malformed()
-            return
+            return False
         converted: dict[tuple[str, tuple[str, ...]], bytes] = {}
         for sink in wanting:
             key = (sink.encoding, sink.fields)
             if key not in converted:
                 converted[key] = data if sink.encoding == "cdr" else self._convert(message, *key)
-            sink.accept(converted[key], received.source_timestamp)
+            full &= sink.accept(converted[key], received.source_timestamp)
+        return full
 
     def _convert(self, message: Any, encoding: str, fields: tuple[str, ...]) -> bytes:
         plain = self._plains[fields]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wasmtime import FuncType, Linker, Memory, Store, ValType, WasmtimeError
 from wasmtime import _ffi as ffi
 
+from wasmbed.runtime import native
 from wasmbed.runtime.abi import Code
 
 if TYPE_CHECKING:
@@ -69,26 +70,30 @@ class ModuleMemory:
     """The exported memory of one running module; used by its thread alone."""
 
     def __init__(self) -> None:
-        self._context: Any = None
-        self._memory: Memory | None = None
+        # Addresses, None while there is no memory; what they point to is kept beside them.
+        self._context: int | None = None
+        self._memory: int | None = None
+        self._kept: tuple[Store, Memory] | None = None
 
     def attach(self, store: Store, memory: Memory | None) -> None:
         """Use this store's memory from now on."""
-        self._context = store._context()
-        self._memory = memory
+        self.detach()
+        if memory is not None:
+            self._context, self._memory = native.context_of(store), native.memory_of(memory)
+            self._kept = (store, memory)
 
     def detach(self) -> None:
-        self._context = self._memory = None
+        self._context = self._memory = self._kept = None
 
     def at(self, pointer: int, length: int) -> int:
         """Return the host address of a range; raises HostTrap when it is not all inside."""
         if self._memory is None or self._context is None:
             raise HostTrap("the module exports no memory")
         pointer &= 0xFFFF_FFFF
-        size = ffi.wasmtime_memory_data_size(self._context, self._memory._memory)
+        size: int = native.memory_size(self._context, self._memory)
         if length < 0 or pointer + length > size:
             raise HostTrap(f"{length} bytes at {pointer:#x} are not inside the memory of {size} bytes")
-        base = ctypes.cast(ffi.wasmtime_memory_data(self._context, self._memory._memory), ctypes.c_void_p).value or 0
+        base: int = native.memory_data(self._context, self._memory) or 0
         return base + pointer
 
     def get(self, pointer: int, length: int) -> bytes:
@@ -101,7 +106,7 @@ class ModuleMemory:
         address = self.at(pointer, capacity)
         if len(data) > capacity:
             return Code.TOOBIG
-        ctypes.memmove(address, data, len(data))
+        native.copy(address, data, len(data))
         return len(data)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,9 @@ LARGE_CACHE: Final = 64
 # Samples taken at most before other readers have their turn.
 BATCH: Final = 1024
 MAX_MESSAGE: Final = 64 << 20
+# When nobody has room for the messages of a topic, the next ones are taken this much later and so more at a time, which
+# leaves more of the processor to who is to take them.
+PAUSE_S: Final = 0.000_5
 _STATUS: Final = binding.core.DDSStatus
 
 
@@ -121,6 +125,7 @@ class DdsSubscription(_Endpoint):
     ) -> None:
         super().__init__(context, topic, data_type)
         self._callback = callback
+        self._in_vain = False
         # Latched topics keep what was asked for: there the last ones alone are wanted.
         if not qos.keep_all and not qos.transient_local:
             qos = replace(qos, depth=max(qos.depth + 1, cache))
@@ -138,6 +143,8 @@ class DdsSubscription(_Endpoint):
         )
 
     def _on_data(self) -> None:
+        if self._in_vain:
+            time.sleep(PAUSE_S)
         try:
             samples = binding.take(self.entity, BATCH)
         except Ros2Error:
@@ -158,7 +165,7 @@ class DdsSubscription(_Endpoint):
             self._deliver(callback, data, info)
 
     def _deliver(self, callback: MessageCallback, data: bytes, info: Any) -> None:
-        callback(data, Received(info.source_timestamp))
+        self._in_vain = callback(data, Received(info.source_timestamp)) is True
 
     def _on_status(self) -> None:
         if self._closed:

@@ -1,0 +1,47 @@
+"""The few calls of wasmtime's C API on the way of every event, by addresses: Python wrappers of them take longer.
+
+What returns at once keeps the interpreter's lock, so that no other instance's thread gets in between.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Final
+
+from wasmtime import _ffi as ffi
+
+if TYPE_CHECKING:
+    from wasmtime import Func, Memory, Store
+
+_address = ctypes.c_void_p
+memory_size: Final = ctypes.PYFUNCTYPE(ctypes.c_size_t, _address, _address)(("wasmtime_memory_data_size", ffi.dll))
+"""(context, memory) -> bytes of a memory now."""
+memory_data: Final = ctypes.PYFUNCTYPE(ctypes.c_void_p, _address, _address)(("wasmtime_memory_data", ffi.dll))
+"""(context, memory) -> address of its first byte, which growing may move."""
+set_epoch_deadline: Final = ctypes.PYFUNCTYPE(None, _address, ctypes.c_uint64)(
+    ("wasmtime_context_set_epoch_deadline", ffi.dll)
+)
+"""(context, ticks beyond the engine's epoch now)."""
+copy: Final = ctypes.PYFUNCTYPE(_address, _address, _address, ctypes.c_size_t)(
+    ctypes.cast(ctypes.memmove, ctypes.c_void_p).value or 0
+)
+"""(to, from, count), as memmove."""
+call: Final = ctypes.CFUNCTYPE(_address, _address, _address, _address, ctypes.c_size_t, _address)(
+    ("wasmtime_func_call_unchecked", ffi.dll)
+)
+"""(context, function, values, their number, place for a trap) -> an error or None; without the interpreter's lock."""
+
+
+def context_of(store: Store) -> int:
+    """The address of a store's context, which is valid until the store is closed."""
+    return ctypes.cast(store._context(), ctypes.c_void_p).value or 0
+
+
+def memory_of(memory: Memory) -> int:
+    """The address by which a memory is known, valid as long as the object."""
+    return ctypes.addressof(memory._memory)
+
+
+def function_of(function: Func) -> int:
+    """The address by which a function is known, valid as long as the object."""
+    return ctypes.addressof(function._func)
