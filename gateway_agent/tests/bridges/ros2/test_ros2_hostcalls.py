@@ -93,7 +93,7 @@ async def numbered(host: Host, other: Node, queue: int, count: int) -> None:
     host.call("open", "/fast", 0)
     publisher = other.publisher("/fast", STRING, PARAMETERS)
     await until(lambda: publisher.statistics.matched)
-    host.call("taken", 0, 32)
+    host.call("taken", 0, 64)
     for number in range(count):
         publisher.publish(other.codecs.cls(STRING)(f"{number}"))
         # One after the other, so that none is dropped but for the application's sake.
@@ -110,14 +110,14 @@ async def test_what_an_application_has_no_room_for_waits_in_the_route(
 ) -> None:
     monkeypatch.setattr(ros2_session, "LATE_S", 3600.0)
     await numbered(host, other, queue=16, count=200)
-    # 64 are under way; of the others the last 16 wait.
-    await until(lambda: len(host.runtime.told()) == 64)
-    assert host.fate("subscribe /fast", "dropped") == 200 - 64 - 16
-    host.call("taken", 0, 32)
-    await until(lambda: len(host.runtime.told()) == 80)
+    # 128 are under way; of the others the last 16 wait.
+    await until(lambda: len(host.runtime.told()) == 128)
+    assert host.fate("subscribe /fast", "dropped") == 200 - 128 - 16
+    host.call("taken", 0, 64)
+    await until(lambda: len(host.runtime.told()) == 144)
     numbers = sent_numbers(host, other)
     assert numbers == sorted(numbers)
-    assert numbers[64:] == list(range(184, 200))
+    assert numbers[128:] == list(range(184, 200))
     host.call("taken", 0, -1)
     host.call("taken", 9, 1)
     assert host.results("taken") == {"ok": 2, "invalid": 2}
