@@ -54,7 +54,7 @@ bench: $(TOOLS)  ## Measure the firmware, the bridges, the runtime and the site;
 	@scripts/run-suites bench
 
 .PHONY: soak
-soak: $(TOOLS)  ## Run the long tests: 30 minutes of each fuzzer, a power cut at every flash operation, peers, 100 boards, 100 kills on the demo's site
+soak: $(TOOLS)  ## Run the long tests: 30 minutes of each fuzzer, a power cut at every flash operation, peers, 100 boards, 100 vehicles, 100 kills on the demo's site
 	@scripts/run-suites soak
 
 .PHONY: format

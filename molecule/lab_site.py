@@ -147,9 +147,15 @@ def _run(command: list[str], **environment: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False, timeout=170)
 
 
-def ansible(host: str, module: str, **arguments: Any) -> subprocess.CompletedProcess[str]:
+def ansible(
+    host: str, module: str, *, variables: dict[str, Any] | None = None, **arguments: Any
+) -> subprocess.CompletedProcess[str]:
     """Run one module on a host."""
-    return _run(["ansible", host, "-m", module, *(["-a", json.dumps(arguments)] if arguments else [])])
+    more = [
+        *(["-a", json.dumps(arguments)] if arguments else []),
+        *(["-e", json.dumps(variables)] if variables else []),
+    ]
+    return _run(["ansible", host, "-m", module, *more])
 
 
 def playbook(path: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -125,6 +125,12 @@ enum wb_rc instances_stop(void *context, struct wb_text name);
 uint32_t instances_count(void *context);
 bool instances_row(void *context, uint32_t index, struct wb_instance_row *row);
 
+/* ---- image.c: the firmware itself ------------------------------------------------------------------------------------- */
+bool image_state(void *context, uint32_t slot, struct wb_image *image);
+enum wb_rc image_set(void *context, const uint8_t *hash, bool confirm);
+enum wb_rc image_begin(void *context, uint32_t bytes, const uint8_t *hash, uint32_t *offset);
+enum wb_rc image_erase(void *context, uint32_t slot);
+
 /* ---- trial.c: updates that have to prove themselves ------------------------------------------------------------------ */
 /* After a reset: goes on with what a power cut interrupted. */
 void trial_boot(struct instance *instance);

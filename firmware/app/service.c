@@ -98,4 +98,8 @@ const struct wb_app app_service = {
     .crash_clear = clear_crash,
     .statistics = statistics,
     .reset = reset,
+    .image = image_state,
+    .image_set = image_set,
+    .image_begin = image_begin,
+    .image_erase = image_erase,
 };

@@ -306,8 +306,6 @@ def main() -> int:
     figures["host_call_insns"] = max(figures["host_call_insns_m4"], figures["host_call_insns_rv32"])
     figures["validate_insns_per_byte"] = max(figures[f"validate_insns_per_byte_{kind}"] for kind in TARGETS)
     figures |= flash_figures(modules)
-    if figures["sizeof_instance_m4"] != pack.INSTANCE_BYTES:
-        raise SystemExit(f"pack.INSTANCE_BYTES is not the {figures['sizeof_instance_m4']} of struct wbi_instance")
     run(["make", "-s", "-C", str(FIRMWARE), f"BUILD={build}", str(build / "unit" / "libbench.so")])
     figures |= host_against_wasm3(build, folder / "kernels.wasm")
     if not arguments.no_spec:

@@ -5,7 +5,8 @@ guest_memory_bytes_*           what an application gets of it, as the running de
 handshake_bytes                of both messages of a handshake
 handshake_insns_*, handshake_stack_bytes, protect_100B_insns_*   counted on the boards' machines
 upload_vs_line_rate_*          a module of 40,000 bytes, brought to the running device, checked and translated, against
-                               the bytes that 115,200 Bd carry meanwhile; upload_vs_line_rate is the lesser
+                               the bytes that 115,200 Bd carry meanwhile, the median of 5 while no other program of the
+                               machine comes between; upload_vs_line_rate is the lesser of both boards
 apply_to_running_s_hifive1     median of 10, from applying a WasmApplication with a new module to its phase Running
 
 Prints a table and exits with 1 when a limit is missed.
@@ -42,7 +43,7 @@ def within(value: float, limits: tuple[float | None, float | None]) -> bool:
 def row(name: str, value: float) -> str:
     """One line of the table."""
     least, most = LIMITS.get(name, (None, None))
-    words = [f"at least {least:,}"] * (least is not None) + [f"at most {most:,}"] * (most is not None)
+    words = [f"{word} {limit:,}" for word, limit in (("at least", least), ("at most", most)) if limit is not None]
     verdict = "" if within(value, (least, most)) else "   MISSED"
     return f"{name:34} {value:>12,}   {', '.join(words)}{verdict}".rstrip()
 

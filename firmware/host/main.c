@@ -12,6 +12,9 @@
 #include <string.h>
 #include "world.h"
 
+#define MODULE_MOST (16u << 20)
+#define SCRATCH_MOST 16384u
+
 static uint8_t *flash_memory;
 static struct {
     uint32_t fuel, stack, ram, flash, seconds;
@@ -40,25 +43,50 @@ static void show_error(const struct wbi_error *error) {
     fprintf(stderr, " at byte %" PRIu32 "\n", error->offset);
 }
 
-static enum wbi_status load(const char *path, struct wbi_loader *loader) {
-    static uint32_t scratch[4096];
-    static const uint8_t digest[WBI_DIGEST_BYTES];
-    uint8_t piece[256];
+static uint8_t module[MODULE_MOST];
+static size_t module_bytes;
+
+static void read_module(const char *path) {
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
     if (file == NULL) {
         fprintf(stderr, "%s cannot be read\n", path);
         exit(2);
     }
-    memset(flash_memory, 0xff, limits.flash);
-    const struct wbi_flash flash = {flash_memory, flash_memory, limits.flash, program};
-    enum wbi_status status = wbi_load_begin(loader, &flash, scratch, sizeof scratch, NULL);
-    for (size_t got; status == WBI_OK && (got = fread(piece, 1, sizeof piece, file)) > 0;) {
-        status = wbi_load_feed(loader, piece, got);
-    }
+    module_bytes = fread(module, 1, sizeof module, file);
     if (file != stdin) {
         fclose(file);
     }
+    if (module_bytes == sizeof module) {
+        fprintf(stderr, "%s is not smaller than %zu bytes\n", path, sizeof module);
+        exit(2);
+    }
+}
+
+static enum wbi_status load(struct wbi_loader *loader, uint32_t scratch_bytes) {
+    static uint32_t scratch[SCRATCH_MOST / 4];
+    static const uint8_t digest[WBI_DIGEST_BYTES];
+    memset(flash_memory, 0xff, limits.flash);
+    const struct wbi_flash flash = {flash_memory, flash_memory, limits.flash, program};
+    enum wbi_status status = wbi_load_begin(loader, &flash, scratch, scratch_bytes, NULL);
+    if (status == WBI_OK) {
+        status = wbi_load_feed(loader, module, module_bytes);
+    }
     return status == WBI_OK ? wbi_load_finish(loader, digest) : status;
+}
+
+/* The least scratch that the module is loaded with. */
+static uint32_t least_scratch(void) {
+    static struct wbi_loader loader;
+    uint32_t least = 0;
+    for (uint32_t most = SCRATCH_MOST / 4; least < most;) {
+        const uint32_t middle = (least + most) / 2;
+        if (load(&loader, 4 * middle) == WBI_OK) {
+            most = middle;
+        } else {
+            least = middle + 1;
+        }
+    }
+    return 4 * least;
 }
 
 static void print_text(const uint8_t *text, uint32_t length) {
@@ -73,7 +101,7 @@ static void print_text(const uint8_t *text, uint32_t length) {
     putchar('"');
 }
 
-static int info(const struct wbi_loader *loader) {
+static int info(const struct wbi_loader *loader, uint32_t scratch_bytes) {
     const struct wbi_header *h = (const struct wbi_header *)(const void *)flash_memory;
     const uint32_t *code = (const uint32_t *)(const void *)(flash_memory + h->func_code);
     struct wbi_import import;
@@ -82,7 +110,14 @@ static int info(const struct wbi_loader *loader) {
         const uint16_t *at = (const uint16_t *)(const void *)(flash_memory + code[i]);
         frame = at[WBI_CODE_FRAME] > frame ? at[WBI_CODE_FRAME] : frame;
     }
-    printf("{\"module_bytes\": %" PRIu32 ", \"flash_bytes\": %" PRIu32 ", \"memory_bytes\": %" PRIu64
+    /* As on a 32-bit board, where a pointer to each imported function has 4 bytes. */
+    const uint32_t table = (h->flags & WBI_HAS_TABLE) != 0 && (h->flags & WBI_TABLE_IMPORTED) == 0 ? h->table_min : 0;
+    const uint64_t beside = (uint64_t)4 * h->import_count + h->global_bytes + (uint64_t)4 * table +
+                            ((uint32_t)h->element_count + h->data_count + 7) / 8;
+    const bool own = (h->flags & WBI_HAS_MEMORY) != 0 && (h->flags & WBI_MEMORY_IMPORTED) == 0;
+    const uint64_t ram = ((beside + 7) & ~(uint64_t)7) + (own ? (uint64_t)h->memory_min << h->page_log2 : 0);
+    printf("{\"ram_bytes\": %" PRIu64 ", \"scratch_bytes\": %" PRIu32 ", ", ram, scratch_bytes);
+    printf("\"module_bytes\": %" PRIu32 ", \"flash_bytes\": %" PRIu32 ", \"memory_bytes\": %" PRIu64
            ", \"page_bytes\": %u, \"table_entries\": %" PRIu32 ", \"globals_bytes\": %u, \"functions\": %u, "
            "\"largest_frame_bytes\": %" PRIu32 ", \"imports\": [",
            loader->pos, wbi_load_bytes(loader), (uint64_t)h->memory_min << h->page_log2, 1u << h->page_log2, h->table_min,
@@ -239,11 +274,13 @@ int main(int argc, char **argv) {
         fprintf(stderr, "no memory for these limits\n");
         return code;
     }
-    if (load(rest[1], &loader) != WBI_OK) {
+    read_module(rest[1]);
+    const uint32_t scratch_bytes = strcmp(rest[0], "info") == 0 ? least_scratch() : 0;
+    if (load(&loader, SCRATCH_MOST) != WBI_OK) {
         show_error(&loader.error);
         code = 1;
     } else if (strcmp(rest[0], "info") == 0) {
-        code = info(&loader);
+        code = info(&loader, scratch_bytes);
     } else if (strcmp(rest[0], "run") == 0 || strcmp(rest[0], "call") == 0) {
         code = run(&buffers, count - 2, rest + 2, strcmp(rest[0], "run") == 0);
     } else {

@@ -30,6 +30,12 @@ options:
     description: MAVLink system id of this ground station. It must be unique in the network.
     type: int
     default: 246
+  signing_key_path:
+    description:
+      - File with the vehicle's signing key where the module runs, 64 hexadecimal digits with mode 0600, such as the
+        role P(wasmbed.edge.mavlink#role) writes. What is sent is signed with it then, and what is not signed with it
+        is refused.
+    type: path
   timeout:
     description: Seconds in which the vehicle must be heard.
     type: float

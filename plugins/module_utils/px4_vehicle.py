@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
+import os
+import pathlib
+import re
+import shutil
+import stat
+import tempfile
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -28,14 +35,24 @@ MAVLINK_ARGUMENTS = {
     "system_id": {"type": "int", "required": True},
     "component_id": {"type": "int", "default": 1},
     "own_system_id": {"type": "int", "default": 246},
+    "signing_key_path": {"type": "path"},
     "timeout": {"type": "float", "default": 20.0},
 }
 REBOOT_S = 60.0
 OWN_COMPONENT = 190
 
 
+NOT_HEARD = "not_heard"
+IN_FLIGHT = "in_flight"
+REFUSED = "refused"
+
+
 class VehicleError(Exception):
-    """What keeps a vehicle from its state; the message says what to change."""
+    """What keeps a vehicle from its state; the message says what to change, the cause what kind of thing it is."""
+
+    def __init__(self, message: str, cause: str = REFUSED) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 def new_module(**spec) -> AnsibleModule:
@@ -52,9 +69,9 @@ def run(module: AnsibleModule, work) -> None:
     try:
         result = asyncio.run(_run(module.params, work))
     except (VehicleError, ValueError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), cause=getattr(error, "cause", REFUSED))
     except BaseExceptionGroup as group:
-        module.fail_json(msg="; ".join(str(error) for error in _leaves(group)))
+        module.fail_json(msg="; ".join(str(error) for error in _leaves(group)), cause=REFUSED)
     module.exit_json(**result)
 
 
@@ -73,6 +90,8 @@ async def _run(params: dict, work) -> dict:
                 raise VehicleError(
                     f"no heartbeat of system {params['system_id']}, component {params['component_id']} came through "
                     f"{params['address']} within {params['timeout']:g} s; look at the address, the endpoint and the ids"
+                    + ("" if params["signing_key_path"] is None else ", and whether the vehicle has the same key"),
+                    NOT_HEARD,
                 )
             return await work(vehicle, params)
         except (VehicleError, ValueError, OSError) as error:
@@ -83,17 +102,75 @@ async def _run(params: dict, work) -> dict:
 @contextlib.asynccontextmanager
 async def connected(params: dict):
     """Give the vehicle, heard or not. Raises ValueError for options that make no sense."""
-    endpoint = Endpoint("module", params["address"])
-    config = MavlinkConfig((endpoint,), system=params["own_system_id"], component=OWN_COMPONENT)
-    async with Hub(config).running() as hub, Fleet(hub.switch, config.system, config.component).running() as fleet:
-        yield fleet.vehicle(params["system_id"], params["component_id"])
+    with _key_folder(params["signing_key_path"]) as folder:
+        endpoint = Endpoint("module", params["address"], signing_key="module" if folder else "")
+        config = MavlinkConfig((endpoint,), params["own_system_id"], OWN_COMPONENT, key_folder=folder)
+        async with Hub(config).running() as hub, Fleet(hub.switch, config.system, config.component).running() as fleet:
+            yield fleet.vehicle(params["system_id"], params["component_id"])
+
+
+@contextlib.contextmanager
+def _key_folder(path: str | None):
+    """Give a folder with a copy of the key alone: the times beside a gateway's keys are its agent's to write."""
+    if path is None:
+        yield None
+        return
+    with open(path, "rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise VehicleError(f"{path}: others can read it (mode {mode:04o}); set it to 0600")
+        key = file.read(4096)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="wasmbed-key-"))
+    try:
+        copy = folder / "module.key"
+        copy.touch(mode=0o600)
+        copy.write_bytes(key)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class RebootDue:
+    """The note that a vehicle still needs its reboot. It outlives a run that was cut off before it."""
+
+    def __init__(self, params: dict) -> None:
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", params["address"])
+        ids = f"{params['system_id']}-{params['component_id']}"
+        self._path = pathlib.Path(params["reboot_due_dir"]) / f"{name}-{ids}.json"
+
+    def names(self) -> list[str]:
+        """Return the parameters that were written and still ask for a reboot."""
+        try:
+            found = json.loads(self._path.read_bytes()[:65536])
+        except FileNotFoundError:
+            return []
+        except ValueError:
+            # Half a note is a note: a reboot too many on the ground does no harm.
+            return ["(not known)"]
+        return [str(name) for name in found] if isinstance(found, list) else ["(not known)"]
+
+    def note(self, names) -> None:
+        """Note it, on disk before anything is written to the vehicle."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self._path.with_suffix(".new")
+        with new.open("w") as file:
+            json.dump(sorted({*self.names(), *names}), file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+
+    def done(self) -> None:
+        """Take the note away."""
+        self._path.unlink(missing_ok=True)
 
 
 def on_ground(vehicle, what: str) -> None:
     """Raise VehicleError unless the vehicle is disarmed and not in the air."""
     state = vehicle.state
     if state.armed or state.in_air:
-        raise VehicleError(f"the vehicle is {'in the air' if state.in_air else 'armed'}, so {what}; land and disarm it")
+        raise VehicleError(
+            f"the vehicle is {'in the air' if state.in_air else 'armed'}, so {what}; land and disarm it", IN_FLIGHT
+        )
 
 
 async def reboot(vehicle) -> None:

@@ -110,6 +110,13 @@ plan_items:
       altitude: 20.0
       params: [0.0, 0.0, 0.0, null]
       autocontinue: true
+cause:
+  description:
+    - What kind of failure it is, V(not_heard) when no heartbeat came, V(in_flight) when the vehicle is armed or in the
+      air, else V(refused).
+  returned: failure
+  type: str
+  sample: not_heard
 """
 
 from ansible_collections.wasmbed.edge.plugins.module_utils import px4_vehicle

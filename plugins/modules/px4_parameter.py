@@ -18,6 +18,7 @@ description:
   - Reboots the autopilot when a parameter that was changed asks for it, as the vehicle's own description of its
     parameters says, or as O(reboot_parameters) does; then the values are read again.
   - Nothing is written or rebooted while the vehicle is armed or in the air.
+  - A run that was cut off is completed by the next one, with the reboot that was due.
 extends_documentation_fragment:
   - wasmbed.edge.mavlink
   - wasmbed.edge.attributes
@@ -44,6 +45,11 @@ options:
     type: list
     elements: str
     default: [SYS_AUTOSTART, SYS_AUTOCONFIG]
+  reboot_due_dir:
+    description:
+      - Folder where the module runs, in which it is noted that a vehicle needs its reboot until it had it.
+    type: path
+    default: ~/.ansible/wasmbed-reboots
 attributes:
   check_mode:
     support: full
@@ -80,6 +86,13 @@ rebooted:
   returned: success
   type: bool
   sample: false
+cause:
+  description:
+    - What kind of failure it is, V(not_heard) when no heartbeat came, V(in_flight) when the vehicle is armed or in the
+      air, else V(refused).
+  returned: failure
+  type: str
+  sample: not_heard
 """
 
 from ansible_collections.wasmbed.edge.plugins.module_utils import px4_vehicle
@@ -91,24 +104,31 @@ async def work(vehicle, params: dict) -> dict:
     present = await px4_vehicle.read_parameters(vehicle, wanted)
     differ = {name: value for name, value in wanted.items() if not px4_vehicle.equal(present[name], value)}
     changes = {name: {"before": present[name].value, "after": value} for name, value in differ.items()}
-    rebooting = False
-    if differ and params["reboot"] != "never":
-        asking = set(params["reboot_parameters"]) | (await px4_vehicle.needing_reboot(vehicle) or set())
-        rebooting = params["reboot"] == "always" or bool(asking & differ.keys())
-    if differ and not params["check_mode"]:
+    due = px4_vehicle.RebootDue(params)
+    asking, rebooting = set(), False
+    if params["reboot"] != "never":
+        if differ:
+            asking = set(params["reboot_parameters"]) | (await px4_vehicle.needing_reboot(vehicle) or set())
+        always = params["reboot"] == "always" and bool(differ)
+        rebooting = always or bool(asking & differ.keys()) or bool(due.names())
+    if (differ or rebooting) and not params["check_mode"]:
         px4_vehicle.on_ground(vehicle, "nothing is written")
+        if rebooting:
+            due.note(differ)
         for name, value in differ.items():
+            px4_vehicle.on_ground(vehicle, f"{name} and what comes after it is not written")
             result = await vehicle.write_parameter(name, value)
             if not result.ok:
                 raise px4_vehicle.VehicleError(str(result))
         if rebooting:
             await px4_vehicle.reboot(vehicle)
-            after = await px4_vehicle.read_parameters(vehicle, differ)
-            lost = [name for name, value in differ.items() if not px4_vehicle.equal(after[name], value)]
+            due.done()
+            after = await px4_vehicle.read_parameters(vehicle, wanted)
+            lost = [name for name, value in wanted.items() if not px4_vehicle.equal(after[name], value)]
             if lost:
                 raise px4_vehicle.VehicleError(f"lost by the reboot: {', '.join(sorted(lost))}")
     return {
-        "changed": bool(differ),
+        "changed": bool(differ) or rebooting,
         "changed_parameters": changes,
         "rebooted": rebooting,
         "diff": {
@@ -124,6 +144,7 @@ def main() -> None:
         content={"type": "str", "default": ""},
         reboot={"type": "str", "choices": ["when_required", "always", "never"], "default": "when_required"},
         reboot_parameters={"type": "list", "elements": "str", "default": ["SYS_AUTOSTART", "SYS_AUTOCONFIG"]},
+        reboot_due_dir={"type": "path", "default": "~/.ansible/wasmbed-reboots"},
     )
     module.params["check_mode"] = module.check_mode
     px4_vehicle.run(module, work)

@@ -55,11 +55,22 @@ def port() -> int:
     return free_ports(1)[0]
 
 
+def simulated(port: int, *options: str) -> Vehicle:
+    return Vehicle("-m", "wasmbed_sitl", "--port", str(port), *options, cwd=ROOT / "roles/lab_vehicle/files")
+
+
 @pytest.fixture
 def vehicle(port: int) -> Iterator[Vehicle]:
-    made = Vehicle("-m", "wasmbed_sitl", "--port", str(port), cwd=ROOT / "roles/lab_vehicle/files")
-    with contextlib.closing(made):
+    with contextlib.closing(simulated(port)) as made:
         yield made
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "fleet.key"
+    path.touch(mode=0o600)
+    path.write_text("5a" * 32 + "\n")
+    return path
 
 
 def task(module: str, port: int, *, check_mode: bool = False, **options: Any) -> dict[str, Any]:
@@ -102,6 +113,52 @@ def test_a_parameter_that_asks_for_it_reboots_the_autopilot_but_never_in_the_air
     assert "in the air, so nothing is written; land and disarm it" in refused["msg"]
     assert (same["changed"], same.get("failed", False)) == (False, False)
     assert never["failed"], "writing is no matter of a flight either"
+
+
+def test_a_reboot_that_was_due_when_a_run_was_cut_off_comes_with_the_next(
+    play: Play, port: int, vehicle: Vehicle
+) -> None:
+    values = {"SYS_AUTOSTART": 4010}
+    # The value arrives and the order to reboot does not: the value alone does not say then that a reboot is due.
+    vehicle.tell("deaf 600")
+    (cut_off,) = play.run(task("px4_parameter", port, values=values))
+    assert cut_off["failed"], cut_off
+    assert cut_off["cause"] == "refused"
+    vehicle.tell("deaf 0")
+    looked, completed, again = play.run(
+        task("px4_parameter", port, check_mode=True, values=values),
+        task("px4_parameter", port, values=values),
+        task("px4_parameter", port, values=values),
+    )
+    assert (looked["changed"], looked["rebooted"]) == (True, True), looked
+    assert (completed["changed"], completed["rebooted"]) == (True, True), completed
+    assert completed["changed_parameters"] == {}
+    assert (again["changed"], again["rebooted"]) == (False, False), again
+
+
+def test_a_signed_vehicle_takes_what_its_key_signed_and_the_key_is_in_no_output(
+    play: Play, port: int, key: Path
+) -> None:
+    with contextlib.closing(simulated(port, "--signing-key-file", str(key))):
+        written, planned, without = play.run(
+            task("px4_parameter", port, values={"CAL_MAG0_ID": -77}, signing_key_path=str(key)),
+            task("px4_mission", port, items=PATROL, signing_key_path=str(key)),
+            task("px4_parameter_info", port, names=["CAL_MAG0_ID"]),
+            arguments=("-vvv",),
+        )
+    assert written["changed"], written
+    assert planned["changed"], planned
+    assert without["failed"], "a vehicle answers nothing that is not signed"
+    assert "5a" * 32 not in play.output
+
+
+def test_a_vehicle_without_the_key_is_not_believed(play: Play, port: int, key: Path, vehicle: Vehicle) -> None:
+    (lost,) = play.run(task("px4_parameter_info", port, timeout=3, signing_key_path=str(key)))
+    assert (lost["failed"], lost["cause"]) == (True, "not_heard")
+    assert "whether the vehicle has the same key" in lost["msg"]
+    key.chmod(0o640)
+    (readable,) = play.run(task("px4_parameter_info", port, signing_key_path=str(key)))
+    assert "others can read it (mode 0640); set it to 0600" in readable["msg"]
 
 
 @pytest.mark.parametrize(

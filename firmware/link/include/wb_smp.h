@@ -28,7 +28,13 @@ enum wb_rc {
     WB_RC_NOTSUP = 8,
     WB_RC_CORRUPT = 9, /* a module or image is refused: digest, validation, signature */
     WB_RC_BUSY = 10,   /* ask again later */
-    WB_RC_ACCESS = 11  /* not granted */
+    WB_RC_ACCESS = 11, /* not granted */
+    /* Errors of the image group, as MCUmgr numbers them there. */
+    WB_RC_IMAGE = 0x100,
+    WB_RC_IMAGE_HASH_NOT_FOUND = WB_RC_IMAGE + 8,
+    WB_RC_IMAGE_NO_FREE_SLOT = WB_RC_IMAGE + 9,
+    WB_RC_IMAGE_INVALID_SLOT = WB_RC_IMAGE + 14,
+    WB_RC_IMAGE_TEST_OF_ACTIVE = WB_RC_IMAGE + 33
 };
 
 struct wb_text {
@@ -113,7 +119,7 @@ struct wb_crash {
 
 /* An image slot, for the image group. */
 struct wb_image {
-    const uint8_t *hash; /* 32 bytes */
+    uint8_t hash[WB_DIGEST_SIZE];
     char version[16];    /* "1.2.3" */
     bool bootable, pending, confirmed, active, permanent;
 };
@@ -187,7 +193,8 @@ struct wb_app {
     /* Restarts the device after its answer has left: sets a flag for the main loop. */
     void (*reset)(void *context);
 
-    /* Firmware images (image group). Slot 0 runs, slot 1 takes uploads. */
+    /* Firmware images (image group). Slot 0 runs, slot 1 takes uploads; image_write and image_end are called after an
+     * image_begin that gave WB_RC_OK only. */
     bool (*image)(void *context, uint32_t slot, struct wb_image *image);
     /* hash null: the running one. */
     enum wb_rc (*image_set)(void *context, const uint8_t *hash, bool confirm);

@@ -31,6 +31,25 @@ static const char *const results[] = {
     "too long",  "not supported", "refused as it is not sound", "busy", "not granted",
 };
 
+/* {"err": {"group": group, "rc": error}}: an error of a group; for a peer of the first version what MCUmgr gives for it. */
+static void put_group_error(struct wb_cbor_out *out, const struct wb_smp_header *header, enum wb_rc rc) {
+    if (header->version == 0) {
+        wb_put_map(out, 1);
+        wb_put_text(out, "rc");
+        wb_put_uint(out, rc == WB_RC_IMAGE_NO_FREE_SLOT   ? WB_RC_BADSTATE
+                         : rc == WB_RC_IMAGE_INVALID_SLOT ? WB_RC_INVAL
+                                                          : WB_RC_UNKNOWN);
+        return;
+    }
+    wb_put_map(out, 1);
+    wb_put_text(out, "err");
+    wb_put_map(out, 2);
+    wb_put_text(out, "group");
+    wb_put_uint(out, header->group);
+    wb_put_text(out, "rc");
+    wb_put_uint(out, (uint32_t)rc - WB_RC_IMAGE);
+}
+
 /* {"rc": result, "rsn": why}: MCUmgr's error, the same for every group. */
 static void put_error(struct wb_cbor_out *out, enum wb_rc rc, const struct wb_why *why) {
     const char *text = why->text != NULL ? why->text : rc <= WB_RC_ACCESS ? results[rc] : results[WB_RC_UNKNOWN];
@@ -109,7 +128,11 @@ size_t wb_smp_handle(struct wb_link *link, const uint8_t *message, size_t length
     if (rc != WB_RC_OK) {
         link->counters[WB_COUNT_BAD_REQUESTS]++;
         writer = (struct wb_cbor_out){out + SMP_HEADER, out + room, false};
-        put_error(&writer, rc, &why);
+        if (rc >= WB_RC_IMAGE) {
+            put_group_error(&writer, &header, rc);
+        } else {
+            put_error(&writer, rc, &why);
+        }
     }
     const size_t used = (size_t)(writer.at - out) - SMP_HEADER;
     header.op++;

@@ -141,7 +141,7 @@ enum wb_rc wb_group_image(struct wb_link *link, const struct wb_smp_header *head
         }
         return read_state(link, out);
     case IMAGE_UPLOAD:
-        if (header->op != OP_WRITE || app->image_begin == NULL || app->image_write == NULL || app->image_end == NULL) {
+        if (header->op != OP_WRITE || app->image_begin == NULL) {
             return WB_RC_NOTSUP;
         }
         return upload(link, map, out);
@@ -152,7 +152,7 @@ enum wb_rc wb_group_image(struct wb_link *link, const struct wb_smp_header *head
         }
         if (wb_cbor_get_named(map, "slot", &item)) {
             if (item.type != WB_CBOR_UINT || item.value >= SLOTS) {
-                return WB_RC_NOENT;
+                return WB_RC_IMAGE_INVALID_SLOT;
             }
             slot = (uint32_t)item.value;
         }

@@ -353,7 +353,7 @@ static bool image(void *context, uint32_t slot, struct wb_image *image) {
     struct device *device = context;
     memset(image, 0, sizeof *image);
     memcpy(image->version, "1.2.3", 6);
-    image->hash = device->digest;
+    memcpy(image->hash, device->digest, sizeof image->hash);
     image->bootable = true;
     image->active = image->confirmed = slot == 0;
     return slot == 0 || device->module_whole;

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from wasmbed.runtime import abi
 from wasmbed.runtime.abi import Code, EventType
-from wasmbed.tools.pack import BOARDS, INSTANCE_BYTES
+from wasmbed.tools.pack import BOARDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,8 +116,8 @@ class Desk:
             assert self._lib.desk_define(self._desk, *strings) == 0
         self._check(self._lib.desk_load(self._desk, wasm, len(wasm), board.flash_bytes), loading=True)
         self.flash_bytes = int(self._lib.desk_flash_bytes(self._desk))
-        self.ram_bytes = int(self._lib.desk_ram_needed(self._desk)) + INSTANCE_BYTES
-        self._check(self._lib.desk_start(self._desk, board.ram_bytes - INSTANCE_BYTES, board.stack_bytes))
+        self.ram_bytes = int(self._lib.desk_ram_needed(self._desk))
+        self._check(self._lib.desk_start(self._desk, board.ram_bytes, board.stack_bytes))
 
     def close(self) -> None:
         self._lib.desk_free(self._desk)

@@ -46,11 +46,11 @@ def pilot(trap_at: int = 0) -> bytes:
 
 
 class Vehicle:
-    """The simulated vehicle as a process."""
+    """The simulated vehicle as a process, or several of them."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "wasmbed_sitl", "--port", str(port), "--speed", "10"],
+            [sys.executable, "-m", "wasmbed_sitl", "--port", str(port), "--speed", "10", *options],
             cwd=ROOT / "roles/lab_vehicle/files",
             stdin=subprocess.PIPE,
             text=True,

@@ -123,7 +123,7 @@ class LineSite(Site):
         found.on()
         return found
 
-    def pace(self) -> None:
+    def pace(self) -> Service:
         """Have wasmbed-serial serve the boards' lines at 115,200 Bd, as on a host of emulated devices."""
         settings = self.folder / "serial.d"
         settings.mkdir()
@@ -141,6 +141,7 @@ class LineSite(Site):
         config.write_text(json.dumps(document))
         command = [sys.executable, "-m", "wasmbed.qemu.main", "--config", str(config)]
         self._serial = Service("wasmbed-serial", command, self.folder / "serial.log")
+        return self._serial
 
     def begin(self, *, known: bool = True) -> None:
         """Write the configuration with all lines, the slice with all boards, and start the gateway."""

@@ -39,15 +39,24 @@ def check(
 
 @pytest.mark.parametrize("device_class", ["gateway", "mpu", "riscv", "mcu"])
 def test_a_good_module_is_accepted(check: Any, device_class: str) -> None:
-    code, report = check(LOG, "--class", device_class)
+    small = device_class in ("riscv", "mcu")
+    size = {"mcu": 32768 - 8, "riscv": 6144 - 8}.get(device_class, 65536)
+    memory = f'(memory (export "memory") {size} (pagesize 1))'
+    text = LOG.replace('(memory (export "memory") 1)', memory) if small else LOG
+    code, report = check(text, "--class", device_class)
     assert (code, report["accepted"], report["findings"]) == (0, True, [])
     assert report["imports"] == ["wasmbed:sys.log"]
-    assert report["memory_bytes"] == 65536
-    small = device_class in ("riscv", "mcu")
+    assert report["memory_bytes"] == size
     assert (report["compiled_bytes"] is None, report["interpreter"] is None) == (small, not small)
     if small:
-        assert report["interpreter"]["memory_bytes"] == 65536
-        assert any(note.startswith("hifive1: does not fit; flash ") for note in report["notes"])
+        assert report["interpreter"]["memory_bytes"] == size
+        verdict = "fits" if device_class == "riscv" else "does not fit"
+        assert any(note.startswith(f"hifive1: {verdict}; flash ") for note in report["notes"])
+        # A byte more than the board of the class has, and it would refuse the start.
+        code, report = check(text.replace(str(size), str(size + 1)), "--class", device_class)
+        board = "hifive1" if device_class == "riscv" else "stm32"
+        finding = f"{board} has not room for it: RAM {size + 9:,} of {size + 8:,} bytes"
+        assert (code, report["findings"]) == (1, [finding])
 
 
 def test_every_finding_is_printed(check: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,3 +59,57 @@ def test_command_prints_the_public_key_alone(tmp_path: Path, capsys: pytest.Capt
         printed = capsys.readouterr().out
         assert printed == f"{word} {(tmp_path / 'serial.key.pub').read_text()}"
         assert path.read_text().strip() not in printed
+
+
+def test_rotation_keeps_the_key_before_until_it_is_ended(tmp_path: Path) -> None:
+    path, previous = tmp_path / "serial.key", tmp_path / "serial.key.previous"
+    before, _ = link_key.ensure(path)
+    key = path.read_text()
+    assert link_key.rotate(path, timedelta(days=7), check=True)
+    assert path.read_text() == key
+    assert not previous.exists()
+    assert link_key.rotate(path, timedelta(days=7))
+    after, changed = link_key.ensure(path)
+    assert (after != before, changed) == (True, False)
+    assert previous.read_text() == key
+    assert previous.stat().st_mode & 0o777 == 0o600
+    until = datetime.fromisoformat((tmp_path / "serial.key.previous.until").read_text().strip())
+    assert timedelta(days=6.9) < until - datetime.now(UTC) <= timedelta(days=7)
+    # One that is under way is left as it is: devices may know the key before alone.
+    assert not link_key.rotate(path, timedelta(days=1))
+    assert link_key.ensure(path)[0] == after
+    assert link_key.end(path, check=True)
+    assert previous.exists()
+    assert link_key.end(path)
+    assert not link_key.end(path)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["serial.key", "serial.key.pub"]
+
+
+def test_rotation_that_broke_off_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "serial.key"
+    before, _ = link_key.ensure(path)
+    previous = tmp_path / "serial.key.previous"
+    previous.touch(0o600)
+    previous.write_text(path.read_text())
+    assert link_key.rotate(path, timedelta(days=7))
+    assert link_key.ensure(path)[0] != before
+
+
+def test_command_rotates_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "serial.key")
+    answers = []
+    for options in (
+        [],
+        ["--rotate", "--check"],
+        ["--rotate", "--overlap-days", "0.5"],
+        ["--rotate"],
+        ["--end"],
+        ["--end"],
+    ):
+        arguments = parser().parse_args(["link-key", path, *options])
+        assert arguments.action(arguments) == 0
+        answers.append(capsys.readouterr().out.split())
+    assert [word for word, _ in answers] == ["changed", "changed", "changed", "ok", "changed", "ok"]
+    assert len({key for _, key in answers}) == 2
+    with pytest.raises(SystemExit):
+        parser().parse_args(["link-key", path, "--rotate", "--overlap-days", "0"])

@@ -28,6 +28,11 @@ def test_the_port_is_open_and_only_that(site: Site, gateway: str) -> None:
     assert f":{14540:04X} " in listening
 
 
+def test_ground_stations_of_the_gateway_itself_are_heard_on_loopback_alone(site: Site, gateway: str) -> None:
+    listening = [line.split()[1] for line in site.run(gateway, "cat /proc/net/tcp /proc/net/tcp6").splitlines()]
+    assert [address for address in listening if address.endswith(f":{5760:04X}")] == [f"0100007F:{5760:04X}"]
+
+
 def test_a_gateway_without_serial_endpoints_opens_no_device(site: Site, gateway: str) -> None:
     assert site.run(gateway, f"systemctl show --property=PrivateDevices --value {AGENT}").strip() == "yes"
     assert site.exposure(gateway, AGENT) <= 2.0

@@ -1,6 +1,7 @@
 """Configuration of wasmbed-agent (/etc/wasmbed/agent.yaml)."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -70,14 +71,18 @@ class LinkConfig:
 class LinesConfig:
     """Lines to microcontrollers: `serial:/dev/NAME[@BAUD]`, `unix:/PATH` or `tcp:HOST:PORT`.
 
-    key_file has the gateway's static private key (32 bytes in base64, `wasmbed link-key` makes it), next_key_file the
-    one it is being changed to. Devices send a heartbeat every heartbeat_s seconds; one that misses three counts as
-    disconnected.
+    key_file has the gateway's static private key (32 bytes in base64, `wasmbed link-key` makes it), previous_key_file
+    the one before it: devices that know the gateway by that are told the new one, until previous_key_until (RFC 3339),
+    and are refused by name from then on. Devices whose public key is in replace_device_keys make another pair; the
+    metric wasmbed_agent_line_next_key has its public half. Devices send a heartbeat every heartbeat_s seconds; one that
+    misses three counts as disconnected.
     """
 
     key_file: Path
     addresses: tuple[str, ...] = ()
-    next_key_file: Path | None = None
+    previous_key_file: Path | None = None
+    previous_key_until: str = ""
+    replace_device_keys: tuple[str, ...] = ()
     heartbeat_s: float = 30.0
 
     def __post_init__(self) -> None:
@@ -85,6 +90,10 @@ class LinesConfig:
             raise ValueError("heartbeat_s must be 1 to 3600, and addresses at most 1024")
         if len(set(self.addresses)) != len(self.addresses):
             raise ValueError("addresses names a line twice")
+        if (self.previous_key_file is None) != (not self.previous_key_until):
+            raise ValueError("previous_key_file and previous_key_until go together")
+        if self.previous_key_until and datetime.fromisoformat(self.previous_key_until).tzinfo is None:
+            raise ValueError(f"previous_key_until needs a zone, as 2026-12-01T00:00:00Z, not {self.previous_key_until}")
 
     @property
     def missed_s(self) -> float:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from wasmbed.api import Incident, timestamp
 from wasmbed.bridges.mavlink.commands import Command
 from wasmbed.bridges.mavlink.modes import mode_command
-from wasmbed.gateway.flight_model import PILOT_MODES, Claim, DeviceRecord, Gate, Ids, bind, flying_words, view
+from wasmbed.gateway.flight_model import PILOT_MODES, Claim, DeviceRecord, Gate, Ids, bind, flying_words, restored, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -68,6 +68,7 @@ class Flight:
         self.on_vehicle: list[Callable[[Vehicle], None]] = []
         self.on_available: list[Callable[[str], None]] = []
         self.holds: dict[str, int] = {"held": 0, "failed": 0, "not needed": 0}
+        self.losses = 0
         self.unsaved = asyncio.Event()
         self._clock = clock
         self._fleet: Fleet | None = None
@@ -182,10 +183,8 @@ class Flight:
         for row in _rows(values.get("flying")):
             if isinstance(row, list) and len(row) == 3 and all(isinstance(item, (int, float)) for item in row):
                 self._flying[int(row[0]), int(row[1])] = min(float(row[2]), self._clock())
-        incidents = values.get("incidents")
-        for name, items in (incidents if isinstance(incidents, dict) else {}).items():
-            known = [_incident(item) for item in _rows(items)]
-            self._incidents[name] = deque((item for item in known if item is not None), maxlen=INCIDENTS)
+        for name, items in restored(values.get("incidents")).items():
+            self._incidents[name] = deque(items, maxlen=INCIDENTS)
         self._suspended |= {name for name in _rows(values.get("suspended")) if isinstance(name, str)}
 
     # Life
@@ -265,8 +264,10 @@ class Flight:
 
     def _changed(self, vehicle: Vehicle, change: Change) -> None:
         ids = (vehicle.ids.system, vehicle.ids.component)
-        if self.owners is not None and change == "lost":
-            self.owners.vehicle_lost(ids)
+        if change == "lost":
+            self.losses += 1
+            if self.owners is not None:
+                self.owners.vehicle_lost(ids)
         _call(self.on_vehicle, vehicle)
         self.look()
 
@@ -390,10 +391,3 @@ def _call(listeners: Iterable[Callable[..., None]], *values: object) -> None:
 
 def _rows(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _incident(value: object) -> Incident | None:
-    if not isinstance(value, dict):
-        return None
-    texts = [value.get(name, "") for name in ("time", "reason", "message", "application")]
-    return Incident(*texts) if all(isinstance(text, str) for text in texts) and texts[0] and texts[1] else None

@@ -57,6 +57,9 @@ class FlightCollector(Collector):
         yield _gauge("wasmbed_flight_offboard", "Vehicles under offboard control of an application", offboard)
         suspended = sum(gate.suspended for gate in flight.gates.values())
         yield _gauge("wasmbed_flight_suspended_devices", "Devices whose kill switch is on", suspended)
+        losses = CounterMetricFamily("wasmbed_flight_vehicle_losses", "How often a vehicle was not heard any more")
+        losses.add_metric([], flight.losses)
+        yield losses
         yield from self._topics()
         holds = CounterMetricFamily("wasmbed_flight_holds", "Holds commanded for safety, by result", labels=["result"])
         for result, count in flight.holds.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wasmbed.api import MODE_LOST, Vehicle
+from wasmbed.api import MODE_LOST, Incident, Vehicle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -111,3 +111,17 @@ def flying_words(state: VehicleState) -> str:
     if state.in_air:
         return "is in the air"
     return "is armed" if state.armed else ""
+
+
+def restored(value: object) -> dict[str, list[Incident]]:
+    """The incidents of devices as they were saved; what is none is left out."""
+    rows = value if isinstance(value, dict) else {}
+    found = {name: [_incident(item) for item in items] for name, items in rows.items() if isinstance(items, list)}
+    return {name: [item for item in items if item is not None] for name, items in found.items()}
+
+
+def _incident(value: object) -> Incident | None:
+    if not isinstance(value, dict):
+        return None
+    texts = [value.get(name, "") for name in ("time", "reason", "message", "application")]
+    return Incident(*texts) if all(isinstance(text, str) for text in texts) and texts[0] and texts[1] else None

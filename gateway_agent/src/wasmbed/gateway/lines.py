@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -17,17 +16,15 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from wasmbed.api import DeviceClass
+from wasmbed.gateway.line_keys import LineKeys, key_of
 from wasmbed.link.line import Endpoint
 from wasmbed.link.mcu import LinkState, McuSession
-from wasmbed.link.noise import KEY_BYTES
 from wasmbed.link.secure import Ends, Stranger
 from wasmbed.runtime import HostRequest, LogEvent, RequestRefused, RuntimeGone, StateEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
-    from wasmbed.api import SliceDevice
     from wasmbed.gateway.config import LinesConfig
     from wasmbed.gateway.hostcalls import HostedRuntime
     from wasmbed.gateway.reconcile import Reconciler
@@ -38,30 +35,8 @@ _log = logging.getLogger(__name__)
 _CLASSES: Final = (DeviceClass.MCU, DeviceClass.RISCV)
 # A device that does not answer right after its session came up is asked again.
 RETRY_S: Final = 2.0
-
-
-class LineKeyError(Exception):
-    """The gateway's key for its lines cannot be used; the message names the file and what to do."""
-
-
-def read_key(path: Path) -> bytes:
-    """Read a static private key: 32 bytes in base64, one line. Raises LineKeyError."""
-    try:
-        key = base64.b64decode(path.read_text("ascii").strip(), validate=True)
-    except (OSError, UnicodeDecodeError, binascii.Error) as error:
-        raise LineKeyError(f"cannot read the key {path}: {error}; `wasmbed link-key {path}` makes one") from error
-    if len(key) != KEY_BYTES:
-        raise LineKeyError(f"the key {path} has {len(key)} bytes, not {KEY_BYTES}; `wasmbed link-key` makes one")
-    return key
-
-
-def public_key(device: SliceDevice) -> bytes:
-    """The device's static public key, empty when it has none that can be one."""
-    try:
-        key = base64.b64decode(device.public_key, validate=True)
-    except (ValueError, binascii.Error):
-        return b""
-    return key if len(key) == KEY_BYTES else b""
+# A new handshake that was asked for ends the work for the session before; one that does not come leaves it be.
+RENEWED_S: Final = 5.0
 
 
 class Lines:
@@ -71,7 +46,11 @@ class Lines:
         """Raises LineKeyError and LineError for what the configuration names and cannot be used."""
         self._config = config
         self.services = services
-        self._privates = tuple(read_key(path) for path in (config.key_file, config.next_key_file) if path is not None)
+        self.keys = LineKeys(config)
+        self.key_states: dict[str, str] = {}
+        """By which of the gateway's keys a device knew it last, `current` or `previous`, since the agent runs."""
+        self.next_keys: dict[str, str] = {}
+        """The public keys that devices made to replace theirs."""
         self._endpoints = [Endpoint.parse(address) for address in config.addresses]
         self._lines: list[McuLine] = []
 
@@ -92,14 +71,21 @@ class Lines:
     def candidates(self) -> Iterator[Ends]:
         """Who may be at a line: the name is that of the EdgeDevice, with or without its namespace."""
         gateway = self.services.gateway.encode()
+        privates, retired = self.keys.privates, self.keys.retired
         for device in self.services.fleet.devices.values():
             if device.device_class not in _CLASSES or device.revoked:
                 continue
-            key = public_key(device)
+            key = key_of(device)
             full = f"{device.namespace}/{device.name}"
             for name in (full, device.name):
                 if len(name.encode()) <= 64:
-                    yield Ends(name.encode(), gateway, self._privates, (key,) if key else (), full)
+                    yield Ends(name.encode(), gateway, privates, (key,) if key else (), full, retired)
+
+    def devices(self) -> Iterator[str]:
+        """The names of all devices that may be at a line."""
+        for device in self.services.fleet.devices.values():
+            if device.device_class in _CLASSES and not device.revoked:
+                yield f"{device.namespace}/{device.name}"
 
     def check_devices(self) -> None:
         """The devices of the slices changed: end sessions that would not be opened now."""
@@ -115,7 +101,7 @@ class Lines:
             device is not None
             and not device.revoked
             and device.device_class in _CLASSES
-            and public_key(device) == line.session.device_key
+            and key_of(device) == line.session.device_key
         )
 
     def taken(self, line: McuLine) -> bool:
@@ -150,6 +136,15 @@ class McuLine:
         self._change.set()
 
     def _on_stranger(self, stranger: Stranger) -> None:
+        if stranger.outdated:
+            self._parent.refuse(
+                "OldKey",
+                str(self.session.endpoint),
+                f"EdgeDevice {stranger.name} knows the gateway by its previous key, whose time ended at "
+                f"{self._parent.keys.until}; give it the new one (`wasmbed provision --gateway-key`, or the role "
+                "qemu_host), or set previous_key_until later",
+            )
+            return
         key = base64.b64encode(stranger.key).decode()
         self._parent.refuse(
             "WrongKey",
@@ -221,6 +216,7 @@ class McuLine:
     async def _attach(self, reconciler: Reconciler) -> HostedRuntime:
         while True:
             try:
+                await self._change_keys()
                 await self.session.info()
                 instances = await self.session.list()
                 hosted, instances = await self._services.hosts.attach(self.session, instances, reconciler.wanted)
@@ -230,6 +226,28 @@ class McuLine:
                 continue
             reconciler.attach(hosted, instances)
             return hosted
+
+    async def _change_keys(self) -> None:
+        """Tell the device the gateway's new key if it knows the one before; have it make its own if that is wanted."""
+        session, keys = self.session, self._parent.keys
+        known = self._parent.key_states.get(self.device)
+        state = self._parent.key_states[self.device] = "previous" if session.gateway_key else "current"
+        try:
+            if state == "previous":
+                await session.change_gateway_key(keys.public)
+                _log.info("gateway key told device=%s", self.device)
+                if known != state:
+                    # From the next handshake on it uses the new one; asked once, so that there is no end of handshakes.
+                    session.renew()
+                    await asyncio.sleep(RENEWED_S)
+            elif keys.is_replaced(session.device_key):
+                next_key = base64.b64encode(await session.change_device_key()).decode()
+                self._parent.next_keys[self.device] = next_key
+                _log.info("device key made device=%s key=%s", self.device, next_key)
+            else:
+                self._parent.next_keys.pop(self.device, None)
+        except RequestRefused as error:
+            _log.warning("key not changed device=%s error=%s; another change is under way", self.device, error)
 
 
 class LineMetrics(Collector):
@@ -262,3 +280,17 @@ class LineMetrics(Collector):
                 if line.device:
                     metric.add_metric([line.device], float(value(line.session)))  # type: ignore[no-untyped-call]
             yield metric
+        keys = GaugeMetricFamily(
+            "wasmbed_agent_line_gateway_key",
+            "By which key a device knows the gateway: current, previous, or unknown since the agent runs",
+            labels=["device", "key"],
+        )
+        for device in self._lines.devices():
+            keys.add_metric([device, self._lines.key_states.get(device, "unknown")], 1.0)
+        yield keys
+        made = GaugeMetricFamily(
+            "wasmbed_agent_line_next_key", "The public key a device made to replace its own", labels=["device", "key"]
+        )
+        for device, key in self._lines.next_keys.items():
+            made.add_metric([device, key], 1.0)
+        yield made

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from wasmbed.runtime.abi import ROS2_EVENTS, ROS2_TAKEN
+from wasmbed.runtime.abi import ROS2_EVENTS
 
 
 class Flow:
     """One route of one instance."""
 
-    __slots__ = ("_tells", "_under_way", "_window", "heard", "held")
+    __slots__ = ("_tells", "_under_way", "heard", "held")
 
-    def __init__(self, queue: int) -> None:
-        """Queue is how many messages the manifest lets wait."""
-        self._window = max(2 * ROS2_TAKEN, min(queue, ROS2_EVENTS))
+    def __init__(self) -> None:
         self._under_way = 0
         self._tells = False
         self.heard = 0
@@ -29,7 +27,7 @@ class Flow:
     @property
     def full(self) -> bool:
         """Whether what is under way is enough."""
-        return self._tells and self._under_way >= self._window
+        return self._tells and self._under_way >= ROS2_EVENTS
 
     def sent(self) -> None:
         """One more is under way."""

@@ -58,7 +58,7 @@ class Ros2Session:
         self._handles = {route.name: handle for handle, route in enumerate(self.routes)}
         self._opened: set[int] = set()
         self._later: set[int] = set()
-        self._flows = [Flow(route.queue) for route in self.routes]
+        self._flows = [Flow() for _ in self.routes]
         # The application's tokens of calls under way, by handle and the bridge's token; both loops use it.
         self._tokens: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()

@@ -89,6 +89,7 @@ class McuSession(McuOperations):
         self._up_is_told = True
         self._sessions = 0
         self._key = b""
+        self._gateway_key = 0
         self._events: deque[Event] = deque()
         self._dropped = 0
         self._wake = asyncio.Event()
@@ -107,6 +108,11 @@ class McuSession(McuOperations):
     def device_key(self) -> bytes:
         """The static key that the device proved last, empty before."""
         return self._key
+
+    @property
+    def gateway_key(self) -> int:
+        """The number of the gateway's key that the device knows it by: 0 for the one in use."""
+        return self._gateway_key
 
     @property
     def health(self) -> Health | None:
@@ -176,6 +182,7 @@ class McuSession(McuOperations):
             self._deliveries.clear()
         self._info = None
         self._key = event.device
+        self._gateway_key = event.gateway
         # Told with the first heartbeat, which says whether the device restarted.
         self._up_is_told = False
 

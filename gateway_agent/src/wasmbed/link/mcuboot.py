@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.link import smp
@@ -24,6 +25,15 @@ SLOW_S: Final = 20.0
 _PART_BYTES: Final = 24
 _FIRST_PART_BYTES: Final = 80
 _MOST_ROUNDS: Final = 100_000
+
+
+class ImageError(IntEnum):
+    """Errors of the image group, as MCUmgr numbers them."""
+
+    HASH_NOT_FOUND = 8
+    NO_FREE_SLOT = 9
+    INVALID_SLOT = 14
+    TEST_OF_ACTIVE = 33
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,8 @@ class McuImages:
         try:
             return await self._mcu.exchange.ask(op, command, body, group=group, **options)
         except ResultError as error:
-            name = Result(error.result).name if error.result in set(Result) else f"result {error.result}"
+            names = {item.value: item.name for item in (Result if error.group is None else ImageError)}
+            name = names.get(error.result, f"result {error.result}")
             raise RequestRefused("DeviceError", f"the device refuses: {name} {error.reason}".rstrip()) from error
 
     async def echo(self, text: str) -> str:

@@ -46,9 +46,10 @@ _LABEL: Final = b"wasmbed-link"
 class Ends:
     """Who may be at the ends of a line. ids are names of at most 64 bytes; keys have 32 bytes.
 
-    privates: the gateway's private keys, first the one in use, then one that is being changed to. devices: the public
-    keys the device may have, likewise; empty for a device whose key is not known yet. name is the gateway's own name
-    for the device (namespace/name), the id when it is empty.
+    privates: the gateway's private keys, first the one in use, then one that devices may still know instead; retired:
+    those whose time is over, by which a device is recognised and not answered. devices: the public keys the device may
+    have, likewise; empty for a device whose key is not known yet. name is the gateway's own name for the device
+    (namespace/name), the id when it is empty.
     """
 
     device_id: bytes
@@ -56,12 +57,14 @@ class Ends:
     privates: tuple[bytes, ...] = field(repr=False)
     devices: tuple[bytes, ...]
     name: str = ""
+    retired: tuple[bytes, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for name in (self.device_id, self.gateway_id):
             if not 0 < len(name) <= ID_BYTES:
                 raise ValueError(f"the id {name!r} has {len(name)} bytes; 1 to {ID_BYTES} are allowed")
-        if not self.privates or any(len(key) != noise.KEY_BYTES for key in (*self.privates, *self.devices)):
+        keys = (*self.privates, *self.retired, *self.devices)
+        if not self.privates or any(len(key) != noise.KEY_BYTES for key in keys):
             raise ValueError(f"keys of {noise.KEY_BYTES} bytes are needed, and at least one private key")
 
 
@@ -84,10 +87,13 @@ class Lost:
 
 @dataclass(frozen=True)
 class Stranger:
-    """A handshake by a static key that is not the device's of this name: told once for each key."""
+    """A handshake by a static key that is not the device's of this name, or, outdated, with a key of ours whose time is
+    over: told once for each key.
+    """
 
     key: bytes
     name: str
+    outdated: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ class SecureLink:
         self._heard = now
         self._invited = now - INVITE_S
         self._renewing = False
-        self._strangers: set[bytes] = set()
+        self._strangers: set[tuple[bytes, bool]] = set()
         self._out = bytearray()
 
     @property
@@ -290,7 +296,7 @@ class SecureLink:
         responders: dict[bytes, noise.Responder] = {}
         # Nearly always the device that was here before.
         for ends in sorted(self._candidates(), key=lambda item: item.device_id != self._last_id):
-            for index, private in enumerate(ends.privates):
+            for index, private in enumerate((*ends.privates, *ends.retired)):
                 try:
                     if private not in responders:
                         responders[private] = noise.Responder(private, body)
@@ -306,11 +312,12 @@ class SecureLink:
         self, ends: Ends, index: int, handshake: noise.Handshake, body: bytes, now: float
     ) -> Iterator[SecureEvent]:
         device = handshake.remote or b""
-        if device not in ends.devices:
+        outdated = index >= len(ends.privates)
+        if outdated or device not in ends.devices:
             self.counters.strangers += 1
-            if device not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
-                self._strangers.add(device)
-                yield Stranger(device, ends.name or ends.device_id.decode("utf-8", "replace"))
+            if (device, outdated) not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
+                self._strangers.add((device, outdated))
+                yield Stranger(device, ends.name or ends.device_id.decode("utf-8", "replace"), outdated)
             return
         answer = handshake.write2()
         self._pending.appendleft(_Session(handshake.split(), device, index, ends))

@@ -78,10 +78,12 @@ class Result(IntEnum):
 class ResultError(Exception):
     """The device's answer to what it does not carry out."""
 
-    def __init__(self, result: int, reason: str) -> None:
-        super().__init__(reason or f"result {result}")
+    def __init__(self, result: int, reason: str, group: int | None = None) -> None:
+        """group: the result is an error of this group, not one of all."""
+        super().__init__(reason or (f"result {result}" if group is None else f"error {result} of group {group}"))
         self.result = result
         self.reason = reason
+        self.group = group
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,14 @@ def decode(data: bytes) -> Message:
 
 def raise_result(body: dict[Any, Any]) -> None:
     """Raise ResultError when an answer is a refusal."""
-    result = body.get("rc", 0)
+    result, group = body.get("rc", 0), None
     if isinstance(body.get("err"), dict):
-        result = body["err"].get("rc", 0)
-    if type(result) is not int:
+        result, group = body["err"].get("rc", 0), body["err"].get("group")
+    if type(result) is not int or type(group) not in (int, type(None)):
         raise SmpError("the result is not a number")
     if result != 0:
         reason = body.get("rsn", "")
-        raise ResultError(result, reason[:256] if isinstance(reason, str) else "")
+        raise ResultError(result, reason[:256] if isinstance(reason, str) else "", group)
 
 
 def octets(body: dict[Any, Any], key: int, *, length: int | None = None) -> bytes:

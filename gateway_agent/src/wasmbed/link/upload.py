@@ -1,4 +1,4 @@
-"""Bringing a module to a microcontroller: two or three parts on their way, so that the line never rests.
+"""Bringing a module to a microcontroller: two parts on their way and one that waits, so that the line never rests.
 
 The device takes parts in order and answers with the offset it wants next; a gap or a repetition writes nothing. An
 upload that broke off goes on where the device says.
@@ -27,7 +27,7 @@ END_S: Final = 20.0
 PART_S: Final = 1.0
 # CBOR around a part: {0: offset, 1: data}.
 PART_BYTES: Final = 12
-_WINDOW: Final = 2
+_WINDOW: Final = 3
 # Parts unanswered one after the other until the upload is given up, and fresh starts after restarts in between.
 _FAILURES: Final = 10
 _STARTS: Final = 5

@@ -222,7 +222,7 @@ SMALL_QUEUE_BYTES: Final = 512
 SOURCE_EVENTS: Final = 32
 # Messages of one route of ROS 2; what has left the queue is told to the peer so many at a time, which then sends more.
 ROS2_EVENTS: Final = 128
-ROS2_TAKEN: Final = 32
+ROS2_TAKEN: Final = 64
 SECURE_EVENTS: Final = 16
 TOKENS: Final = 64
 SMALL_TOKENS: Final = 8

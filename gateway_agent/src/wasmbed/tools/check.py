@@ -198,9 +198,10 @@ def _interpret(report: Report, module: bytes) -> None:
         return
     report.interpreter = asdict(info)
     for cost in pack.costs(info):
-        fits = cost.fits and info.largest_frame_bytes <= cost.board.stack_bytes
+        if cost.over and cost.board.device_class == report.device_class:
+            report.findings.append(f"{cost.board.name} has not room for it: {', '.join(cost.over)}")
         report.notes.append(
-            f"{cost.board.name}: {'fits' if fits else 'does not fit'}; flash {cost.flash_bytes:,} of "
+            f"{cost.board.name}: {'fits' if cost.fits else 'does not fit'}; flash {cost.flash_bytes:,} of "
             f"{cost.board.flash_bytes:,}, RAM {cost.ram_bytes:,} of {cost.board.ram_bytes:,}, largest frame "
             f"{info.largest_frame_bytes:,} of {cost.board.stack_bytes:,} bytes"
         )

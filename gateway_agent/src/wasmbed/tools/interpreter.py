@@ -23,7 +23,10 @@ class MissingError(InterpreterError):
 
 @dataclass(frozen=True)
 class Info:
-    """What the interpreter says of a module; bytes throughout."""
+    """What the interpreter says of a module; bytes throughout.
+
+    ram_bytes is what an instance takes on a 32-bit board; scratch_bytes is needed while it is loaded.
+    """
 
     module_bytes: int
     flash_bytes: int
@@ -33,6 +36,8 @@ class Info:
     globals_bytes: int
     functions: int
     largest_frame_bytes: int
+    ram_bytes: int
+    scratch_bytes: int
     imports: tuple[tuple[str, str], ...]
 
 
@@ -67,7 +72,12 @@ def info(wasm: bytes) -> Info:
         raise InterpreterError(done.stderr.decode(errors="replace").strip() or "the interpreter failed")
     fields = json.loads(done.stdout)
     fields["imports"] = tuple((module, name) for module, name in fields["imports"])
-    return Info(**fields)
+    try:
+        return Info(**fields)
+    except TypeError:
+        raise MissingError(
+            f"{program} is of another version: run `make -C firmware host`, or set WASMBED_INTERP"
+        ) from None
 
 
 def run(module: Path, options: list[str]) -> int:

@@ -284,11 +284,22 @@ def test_changes_come_once_a_transition() -> None:
     assert monitor.receive(beat(custom=4 << 16 | 3 << 24), 1.0) == []
     assert monitor.receive(beat(armed=True, custom=4 << 16 | 3 << 24), 2.0) == [Change.ARMED]
     assert monitor.state.mode == "hold"
-    assert monitor.advance(6.9) == []
+    assert [monitor.advance(at) for at in (3.0, 4.0, 5.0, 6.0, 6.9)] == [[]] * 5
     assert monitor.advance(7.0) == [Change.LOST]
     assert monitor.advance(8.0) == []
     assert not monitor.state.connected
     assert monitor.receive(beat(armed=True, custom=4 << 16 | 3 << 24), 9.0) == [Change.CONNECTED]
+
+
+def test_a_gateway_that_stood_still_takes_no_vehicle_for_lost() -> None:
+    # A hundred vehicles on a busy machine: the clock was looked at before the heartbeats that had come meanwhile.
+    monitor = VehicleMonitor(IDS)
+    monitor.receive(beat(), 0.0)
+    assert monitor.advance(1.0) == []
+    assert monitor.advance(9.0) == []
+    monitor.receive(beat(), 9.1)
+    assert [monitor.advance(at) for at in (10.0, 11.0, 12.0, 13.0, 14.0)] == [[]] * 5
+    assert monitor.advance(14.2) == [Change.LOST]
 
 
 def test_a_ground_station_or_a_camera_is_no_vehicle() -> None:

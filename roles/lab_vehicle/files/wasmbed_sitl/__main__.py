@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import time
+from pathlib import Path
 
 from wasmbed_sitl.vehicle import SimulatedVehicle
 from wasmbed_sitl.wire import Wire
@@ -14,10 +15,13 @@ from wasmbed_sitl.wire import Wire
 STEP_S = 0.02
 
 
-def order(vehicle: SimulatedVehicle, line: str, now: float) -> None:
+def order(wire: Wire, line: str, now: float) -> None:
     """Do what a line of standard input says."""
     word, _space, rest = line.strip().partition(" ")
-    if word == "reboot":
+    vehicle = wire.vehicle
+    if word == "key":
+        wire.use_key(Path(rest) if rest else None)
+    elif word == "reboot":
         vehicle.power_on(now)
     elif word == "fix":
         vehicle.fix = int(rest)
@@ -44,6 +48,7 @@ def main() -> None:
         description="Simulated autopilots that speak MAVLink 2 over UDP, each from a socket of its own. Not PX4.",
         epilog="Lines of standard input are orders: reboot; fix 0; mode 4.3; failsafe 0 (no hold when setpoints stop); "
         "deaf 3 (hears no commands for so many seconds); battery 40; "
+        "key FILE (sign with another key; without FILE with none); "
         "fly 10 (be in the air at once); land (be on the ground); silent 1 (answers no parameter writes).",
     )
     parser.add_argument("--host", default="127.0.0.1", help="the gateway (default: %(default)s)")
@@ -55,6 +60,7 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="how many times faster the flight goes")
     parser.add_argument("--home", type=float, nargs=3, metavar=("LAT", "LON", "ALT"), help="degrees and metres")
     parser.add_argument("--battery-minutes", type=float, default=0.0, help="flight time of a battery (0: for ever)")
+    parser.add_argument("--signing-key-file", type=Path, help="sign with the key in this file, and hear nothing else")
     parser.add_argument("--no-orders", action="store_true", help="do not read standard input")
     options = parser.parse_args()
     wires = []
@@ -68,7 +74,9 @@ def main() -> None:
             battery_minutes=options.battery_minutes,
         )
         vehicle.power_on(time.monotonic())
-        wires.append(Wire(vehicle, (options.host, options.port)))
+        wire = Wire(vehicle, (options.host, options.port))
+        wire.use_key(options.signing_key_file)
+        wires.append(wire)
     print("ready", flush=True)
     run(wires, orders=not options.no_orders)
 
@@ -92,7 +100,7 @@ def run(wires: list[Wire], *, orders: bool) -> None:
                 *lines, pending = (pending + data).split(b"\n")
                 for line in lines:
                     for wire in wires:
-                        order(wire.vehicle, line.decode(), now)
+                        order(wire, line.decode(), now)
             else:
                 by_number[ready].receive(now)
         if now >= following:

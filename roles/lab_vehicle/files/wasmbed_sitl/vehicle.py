@@ -98,7 +98,7 @@ class SimulatedVehicle:
         if name == "COMMAND_CANCEL" and self.slow is not None and self.slow[0] == fields["command"]:
             self.slow = None
             return [self._ack(fields["command"], CANCELLED, sender)]
-        if name.startswith("PARAM_"):
+        if name in ("PARAM_REQUEST_LIST", "PARAM_REQUEST_READ", "PARAM_SET"):
             return self.parameters.handle(name, fields, sender)
         if name == "FILE_TRANSFER_PROTOCOL":
             return self.storage.handle(bytes(fields["payload"]), sender)
@@ -342,7 +342,9 @@ class SimulatedVehicle:
         return [item for name, rate, item in messages_of(self, now) if everything or self._due(name, rate, now)]
 
     def _due(self, name: str, rate: float, now: float) -> bool:
-        if rate <= 0 or now < self.next.get(name, -1.0):
+        # Vehicles do not send in step with each other; all of them at once would be a burst that no real fleet sends.
+        first = self.boot + ((self.system - 1) * 0.618) % 1 / rate if rate > 0 else 0.0
+        if rate <= 0 or now < self.next.get(name, first):
             return False
         self.next[name] = now + 1 / rate
         return True

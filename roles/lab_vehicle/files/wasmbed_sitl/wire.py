@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 from pymavlink.dialects.v20 import common
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wasmbed_sitl.constants import Out
     from wasmbed_sitl.vehicle import SimulatedVehicle
 
@@ -24,6 +28,14 @@ class Wire:
         self.socket.connect(address)
         self.mav = common.MAVLink(None, vehicle.system, 1)
         self.mav.robust_parsing = True
+
+    def use_key(self, file: Path | None) -> None:
+        """Sign with the key in a file (64 hexadecimal digits) and hear nothing else, or sign nothing (None)."""
+        signing = self.mav.signing
+        signing.secret_key = bytes.fromhex(file.read_text()) if file is not None else None
+        signing.sign_outgoing = file is not None
+        # 10 us since 2015, as MAVLink's signatures count.
+        signing.timestamp = int((time.time() - 1_420_070_400) * 100_000)
 
     def send(self, out: Out) -> None:
         for name, fields in out:
@@ -50,10 +62,14 @@ class Wire:
 
     def _with_bytes(self, raw: bytearray, value: bytes, extra: int) -> bytearray:
         # A float of pymavlink cannot carry every integer's bytes.
-        raw[10:14] = value
-        crc = self.module.x25crc(bytes(raw[1:-2]) + bytes([extra])).crc
-        raw[-2:] = struct.pack("<H", crc)
-        return raw
+        signature = raw[-13:] if raw[2] & 1 else bytearray()
+        body = raw[: len(raw) - len(signature) - 2]
+        body[10:14] = value
+        frame = body + struct.pack("<H", self.module.x25crc(bytes(body[1:]) + bytes([extra])).crc)
+        if not signature:
+            return frame
+        stamped = frame + signature[:7]
+        return stamped + hashlib.sha256(self.mav.signing.secret_key + stamped).digest()[:6]
 
     def receive(self, now: float) -> None:
         while True:

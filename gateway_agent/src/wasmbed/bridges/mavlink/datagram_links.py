@@ -14,7 +14,8 @@ from wasmbed.bridges.mavlink.switch import Port, PortOptions, Switch
 _log = logging.getLogger(__name__)
 
 _READS_PER_WAKE = 64
-_BUFFER_BYTES = 1024 * 1024
+# The kernel counts nearly 1 KiB for a frame: a second of what a hundred vehicles send. net.core.rmem_max bounds it.
+_BUFFER_BYTES = 4 * 1024 * 1024
 
 
 class UdpLink:

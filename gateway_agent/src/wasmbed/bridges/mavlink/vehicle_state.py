@@ -12,6 +12,8 @@ from wasmbed.bridges.mavlink.operations import Ids
 
 HEARTBEAT_S = 1.0
 LOST_AFTER_S = 5.0
+# What a look at the time counts at most: a gateway that stood still has what came meanwhile still before it.
+_LOOK_S = 1.5 * HEARTBEAT_S
 _FIX_3D = 3
 # MAV_BATTERY_CHARGE_STATE: low, critical, emergency, failed, unhealthy.
 _BATTERY_WARNINGS = frozenset({2, 3, 4, 5, 6})
@@ -99,6 +101,7 @@ class VehicleMonitor:
     def __init__(self, ids: Ids) -> None:
         self.state = VehicleState()
         self.last_heartbeat: float | None = None
+        self._quiet_s = self._looked = 0.0
         self._ids = ids
         self._boot_ms: int | None = None
 
@@ -112,8 +115,10 @@ class VehicleMonitor:
         return handler(self, item) if handler is not None else []
 
     def advance(self, now: float) -> list[Change]:
-        """Take note of the time: a vehicle whose heartbeat stays away is lost."""
-        if self.state.connected and self.last_heartbeat is not None and now - self.last_heartbeat >= LOST_AFTER_S:
+        """Take note of the time, about once a second: a vehicle whose heartbeat stays away is lost."""
+        self._quiet_s += min(now - self._looked, _LOOK_S)
+        self._looked = now
+        if self.state.connected and self._quiet_s >= LOST_AFTER_S:
             self.state = replace(self.state, connected=False)
             return [Change.LOST]
         return []
@@ -121,7 +126,8 @@ class VehicleMonitor:
     def _heartbeat(self, item: Message, now: float) -> list[Change]:
         if item["autopilot"] == AUTOPILOT_INVALID:
             return []
-        self.last_heartbeat = now
+        self.last_heartbeat = self._looked = now
+        self._quiet_s = 0.0
         before = self.state
         # MAVSDK's servers, among others, say "generic" and mean PX4's modes and parameter encoding.
         autopilot = item["autopilot"] or AUTOPILOT_PX4
