@@ -16,7 +16,7 @@ from ansible_collections.wasmbed.edge.plugins.module_utils.services import Attri
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 GROUP = "wasmbed-serial"
-SOCKETS = ("serial.sock", "monitor.sock", "control.sock")
+SOCKETS = ("serial.sock", "sensors.sock", "monitor.sock", "control.sock")
 # The machine, and the time of one instruction as a power of two of nanoseconds: 168 MHz and 16 MHz in round figures.
 BOARDS = {
     "stm32": ("qemu-system-arm", "netduinoplus2", 3),
@@ -64,7 +64,7 @@ def check(devices: list[dict]) -> None:
 def command(device: dict, paths: Paths) -> list[str]:
     """Return the command that runs a device's machine; it works in the device's folder."""
     program, machine, shift = BOARDS[device["board"]]
-    serial, monitor, control = (os.path.join(paths.run, device["name"], name) for name in SOCKETS)
+    serial, sensors, monitor, control = (os.path.join(paths.run, device["name"], name) for name in SOCKETS)
     return [
         program,
         *("-machine", machine, "-nodefaults", "-display", "none", "-monitor", "none"),
@@ -72,6 +72,8 @@ def command(device: dict, paths: Paths) -> list[str]:
         # The flash file is an ELF file too, so that the machine finds its own start in it.
         *("-kernel", "flash.bin"),
         *("-chardev", f"socket,id=line,path={serial},server=on,wait=off", "-serial", "chardev:line"),
+        # The second port brings the samples of simulated sensors.
+        *("-chardev", f"socket,id=sensors,path={sensors},server=on,wait=off", "-serial", "chardev:sensors"),
         *("-qmp", f"unix:{monitor},server=on,wait=off", "-qmp", f"unix:{control},server=on,wait=off"),
         *("-semihosting-config", "enable=on,target=native,arg=flash.bin"),
         *("-sandbox", SANDBOX, "-chroot", paths.folder(device["name"])),
@@ -90,6 +92,7 @@ def settings(device: dict) -> str:
         "serial": {"address": device["address"], "port": device["port"], "baud": device["baud"]},
         "faults": {key: device[key] for key in ("drop_per_million", "corrupt_per_million")},
         "silence_reset_s": device["silence_reset_s"],
+        "sensor_rate": device["sensor_rate"],
     }
     return json.dumps(value, indent=2) + "\n"
 

@@ -69,6 +69,12 @@ options:
         description: Seconds without a byte from the device after which its machine is reset; V(0) never does.
         type: int
         default: 120
+      sensor_rate:
+        description:
+          - How often the simulated sensors (imu, barometer, gps, battery of a vehicle that flies circles) have samples,
+            as a share of their own rates of 100, 25, 5 and 1 Hz; V(0) is never.
+        type: float
+        default: 0.1
   state:
     description:
       - V(present) makes devices and leaves machines as they are; V(started) also has them run now and after a reboot.
@@ -160,6 +166,7 @@ def argument_spec() -> dict:
         "drop_per_million": {"type": "int", "default": 0},
         "corrupt_per_million": {"type": "int", "default": 0},
         "silence_reset_s": {"type": "int", "default": 120},
+        "sensor_rate": {"type": "float", "default": 0.1},
     }
     states = ["present", "started", "stopped", "restarted", "reset", "absent"]
     return {

@@ -494,8 +494,8 @@ def test_ram_of_the_smaller_board_is_within_its_bound(images: None) -> None:
     assert abs(int(row.replace(",", "")) - whole.ram) <= 64, "the README's table is of another build"
 
 
-async def test_two_starts_never_share_an_ephemeral_key(device: Device) -> None:
-    """The seed is advanced in flash before it is used: random bytes differ over power cuts, too."""
+async def test_random_bytes_of_an_application_differ_over_power_cuts(device: Device) -> None:
+    """The seed is advanced in flash before it is used."""
     text = application(
         "random", init="(drop (call $random (i32.const 600) (i32.const 4))) (call $number (i32.load (i32.const 600)))"
     )

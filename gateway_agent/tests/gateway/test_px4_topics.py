@@ -26,6 +26,8 @@ from wasmbed.service import Health
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.peers
+
 NODE = Path(__file__).parent / "px4_ros_node.py"
 FLIGHT = ("VehicleCommand", "OffboardControlMode", "TrajectorySetpoint")
 SECONDS = 40.0

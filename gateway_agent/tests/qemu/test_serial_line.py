@@ -16,6 +16,7 @@ from wasmbed.qemu.line import Line
 from wasmbed.qemu.machine import Silence
 from wasmbed.qemu.pacing import Faults, Pace
 from wasmbed.service import ConfigError
+from wasmbed.tools.sensors import frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -237,6 +238,7 @@ async def test_a_change_of_one_device_leaves_the_others_lines_up(tmp_path: Path)
         ("name: mcu1\nserial: {port: 70000}\n", "port must be 0 to 65535"),
         ("name: mcu1\nserial: {port: 1, baud: 3}\n", "baud must be"),
         ("name: mcu1\nserial: {port: 1}\nsilence_reset_s: 1\n", "silence_reset_s must be"),
+        ("name: mcu1\nserial: {port: 1}\nsensor_rate: 2\n", "sensor_rate must be"),
         ("name: mcu1\nserial: {port: 1}\nfaults: {drop_per_million: -1}\n", "drop_per_million"),
     ],
 )
@@ -245,6 +247,26 @@ def test_a_bad_device_file_is_named_with_its_fault(tmp_path: Path, text: str, me
     with pytest.raises(ConfigError, match=message) as caught:
         load_devices(tmp_path)
     assert "mcu1.yaml" in str(caught.value)
+
+
+async def test_sensors_of_a_machine_are_fed_from_its_start_whenever_it_starts(tmp_path: Path) -> None:
+    expected = b"".join(frame for _, (_, frame) in zip(range(12), frames(1.0), strict=False))
+    devices = Devices(tmp_path)
+    (tmp_path / "mcu1").mkdir()
+    config = DeviceConfig("mcu1", EndpointConfig(0), silence_reset_s=0, sensor_rate=1.0)
+    task = asyncio.create_task(devices.run({"mcu1": config}, asyncio.Queue()))
+    for _ in range(2):
+        port: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        socket = tmp_path / "mcu1" / "sensors.sock"
+        server = await asyncio.start_unix_server(lambda *streams, to=port: to.put_nowait(streams), str(socket))
+        async with asyncio.timeout(DEADLINE_S):
+            reader, writer = await port.get()
+            assert await reader.readexactly(len(expected)) == expected
+        writer.close()
+        server.close()
+        socket.unlink(missing_ok=True)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def test_two_devices_of_one_port_are_refused(tmp_path: Path) -> None:

@@ -151,6 +151,22 @@ def test_a_hostile_guest_does_not_get_out(site: Site, sim: str, hostile: str) ->
     assert site.host(sim).run("ls /tmp/out").rc != 0
 
 
+def test_a_line_loses_what_the_inventory_says_and_the_machine_goes_on(
+    site: Site, sim: str, devices: list[dict]
+) -> None:
+    name, before = devices[0]["name"], site.main_pid(sim, unit(devices[0]["name"]))
+    key = f'wasmbed_serial_fault_bytes_total{{device="{name}",kind="dropped"}}'
+    lossy = [{**devices[0], "drop_per_million": 50_000}, *devices[1:]]
+    try:
+        result = playbook("molecule/qemu_host/converge.yml", "-e", json.dumps({"qemu_host_devices": lossy}))
+        assert result.returncode == 0, result.stdout[-4000:]
+        wait("bytes are lost", lambda: metrics(site, sim).get(key, 0) > 0, 120.0)
+        assert site.main_pid(sim, unit(name)) == before
+    finally:
+        result = playbook("molecule/qemu_host/converge.yml")
+    assert result.returncode == 0, result.stdout[-4000:]
+
+
 def test_a_device_without_a_gateway_key_is_named(site: Site, sim: str, devices: list[dict]) -> None:
     wrong = [{**devices[0], "gateway": "molecule-nowhere"}]
     result = playbook("molecule/qemu_host/converge.yml", "-e", json.dumps({"qemu_host_devices": wrong}))

@@ -46,23 +46,29 @@ class FaultConfig:
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """One device; `silence_reset_s` without a byte from it resets its machine, 0 never does."""
+    """One device; `silence_reset_s` without a byte from it resets its machine, 0 never does.
+
+    sensor_rate is how often its sensors have samples, of their own rates; 0 is never.
+    """
 
     name: str
     serial: EndpointConfig
     faults: FaultConfig = FaultConfig()
     silence_reset_s: int = 120
+    sensor_rate: float = 0.1
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name must be a label of letters, digits and '-', not {self.name!r}")
         if self.silence_reset_s != 0 and not 5 <= self.silence_reset_s <= 86_400:
             raise ValueError(f"silence_reset_s must be 0 or 5 to 86400, not {self.silence_reset_s}")
+        if self.sensor_rate != 0 and not 0.001 <= self.sensor_rate <= 1:
+            raise ValueError(f"sensor_rate must be 0 or 0.001 to 1, not {self.sensor_rate}")
 
 
 @dataclass(frozen=True)
 class SerialConfig:
-    """The host's file. QEMU has its sockets serial.sock and monitor.sock in `run_directory`/<device>."""
+    """The host's file. QEMU has its sockets serial.sock, sensors.sock and monitor.sock in `run_directory`/<device>."""
 
     devices_directory: Path = Path("/etc/wasmbed/qemu")
     run_directory: Path = Path("/run/wasmbed-qemu")

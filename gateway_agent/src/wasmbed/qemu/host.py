@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from wasmbed.qemu.line import Line
 from wasmbed.qemu.machine import watch_silence
+from wasmbed.qemu.sensors import feed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S: Final = 5.0
 SERIAL_SOCKET: Final = "serial.sock"
+SENSORS_SOCKET: Final = "sensors.sock"
 MONITOR_SOCKET: Final = "monitor.sock"
 CONTROL_SOCKET: Final = "control.sock"
 
@@ -68,6 +70,8 @@ class Devices:
 
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_line(line))
+            if line.config.sensor_rate:
+                group.create_task(feed(self._run_directory / name / SENSORS_SOCKET, line.config.sensor_rate))
             if line.config.silence_reset_s:
                 monitor = self._run_directory / name / MONITOR_SOCKET
                 group.create_task(

@@ -23,6 +23,7 @@ DEVICE = {
     "drop_per_million": 0,
     "corrupt_per_million": 0,
     "silence_reset_s": 120,
+    "sensor_rate": 0.1,
 }
 
 

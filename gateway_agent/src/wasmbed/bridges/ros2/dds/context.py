@@ -60,6 +60,13 @@ class Discovery:
             + f"{_COMPATIBILITY}</Domain></CycloneDDS>"
         )
 
+    def variables(self) -> dict[str, str]:
+        """The same for ROS's own nodes (Iron and later), as far as they can be told: not which interfaces."""
+        found = {"ROS_STATIC_PEERS": ";".join(self.peers)} if self.peers else {}
+        if not self.multicast or self.interfaces == ("lo",):
+            found["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        return found
+
 
 class _Domains:
     """Cyclone's domains are global to the process: the first user of an id configures it, the last one deletes it."""
