@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import math
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from wasmbed.bridges.mavlink.codec import decode
 from wasmbed.bridges.mavlink.commands import GIVE_UP_S, Command, Outcome
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.frames import Frame, FrameParser, make_frame
+from wasmbed.bridges.mavlink.ftp_files import Entry
 from wasmbed.bridges.mavlink.mission_items import PlanItem, same_plan
 from wasmbed.bridges.mavlink.vehicle import Vehicle
 from wasmbed.bridges.mavlink.vehicle_state import Landed
@@ -27,8 +30,11 @@ HOME = (47.397742, 8.545594)
 
 
 @asynccontextmanager
-async def autopilot() -> AsyncIterator[tuple[Gateway, Vehicle, Actions, Program]]:
-    async with gateway() as made, program("mavsdk_autopilot.py", f"udpout://127.0.0.1:{made.port}", 3) as peer:
+async def autopilot(*options: object) -> AsyncIterator[tuple[Gateway, Vehicle, Actions, Program]]:
+    async with (
+        gateway() as made,
+        program("mavsdk_autopilot.py", f"udpout://127.0.0.1:{made.port}", 3, *options) as peer,
+    ):
         vehicle = made.fleet.vehicle(3)
         assert await vehicle.until(lambda s: s.connected and s.has_position, 30.0)
         assert await vehicle.until(lambda s: s.landed is Landed.ON_GROUND, 30.0)
@@ -210,3 +216,20 @@ async def test_component_metadata_is_found_and_read_over_ftp() -> None:
         missing = await vehicle.read_file("/no/such/file")
         assert not missing.ok
         assert missing.reason
+
+
+async def test_files_of_mavsdk_are_listed_read_and_written(tmp_path: Path) -> None:
+    data = random.Random(3).randbytes(5000)
+    (tmp_path / "there.bin").write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    async with autopilot(tmp_path) as (_, vehicle, _, _):
+        assert (await vehicle.read_file("there.bin")).data == data
+        written = await vehicle.write_file("new.bin", data[::-1])
+        assert written.ok, written
+        assert (tmp_path / "new.bin").read_bytes() == data[::-1]
+        listed = await vehicle.list_files("/")
+        assert listed.ok, listed
+        assert {Entry("there.bin", 5000), Entry("new.bin", 5000), Entry("folder")} <= set(listed.entries or ())
+        again = await vehicle.write_file("there.bin", b"short")
+        assert again.ok, again
+        assert (tmp_path / "there.bin").read_bytes() == b"short"
