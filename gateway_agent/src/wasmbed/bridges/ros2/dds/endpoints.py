@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +29,7 @@ MAX_BATCH: Final = 1024
 MAX_MESSAGE: Final = 64 << 20
 # When nobody has room for the messages of a topic, the next ones are taken this much later and so more at a time, which
 # leaves more of the processor to who is to take them.
-PAUSE_S: Final = 0.000_5
+PAUSE_S: Final = 0.002
 _STATUS: Final = binding.core.DDSStatus
 
 
@@ -146,8 +145,6 @@ class DdsSubscription(_Endpoint):
         )
 
     def _on_data(self) -> None:
-        if self._in_vain:
-            time.sleep(PAUSE_S)
         try:
             samples = binding.take(self.entity, self._batch)
         except Ros2Error:
@@ -166,6 +163,8 @@ class DdsSubscription(_Endpoint):
             statistics.messages += 1
             statistics.payload_bytes += len(data)
             self._deliver(callback, data, info)
+        if self._in_vain:
+            self.context.pause(self._condition, self._data_number, PAUSE_S)
 
     def _deliver(self, callback: MessageCallback, data: bytes, info: Any) -> None:
         self._in_vain = callback(data, Received(info.source_timestamp)) is True
