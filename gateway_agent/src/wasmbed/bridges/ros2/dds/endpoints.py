@@ -29,7 +29,7 @@ MAX_BATCH: Final = 1024
 MAX_MESSAGE: Final = 64 << 20
 # When nobody has room for the messages of a topic, the next ones are taken this much later and so more at a time, which
 # leaves more of the processor to who is to take them.
-PAUSE_S: Final = 0.002
+PAUSE_S: Final = 0.001
 _STATUS: Final = binding.core.DDSStatus
 
 
