@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,11 @@ def runtime(folder: Path, nice: int = 0) -> Iterator[Path]:
     try:
         # Before it has threads or workers, which take it over.
         renice(process.pid, nice)
+        deadline = time.monotonic() + 60.0
+        while not path.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the runtime has not started; see its log above")
+            time.sleep(0.05)
         yield path
     finally:
         process.kill()

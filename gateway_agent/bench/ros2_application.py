@@ -38,6 +38,8 @@ WAIT_S = 60.0
 SKIP = 1000
 SAMPLES = 3000
 PACED_HZ = 40_000.0
+# As deep as the subscription of rclpy.
+QUEUE = 1000
 
 
 def build_probe(directory: Path) -> bytes:
@@ -217,7 +219,7 @@ def route(topic: str, type_name: str, encoding: str = "cdr") -> dict[str, Any]:
 
 async def delivered(bench: Gateway, wasm: bytes, domain: int, seconds: float, rate_hz: float = 0.0) -> float:
     """Imu messages a second that an application has read, from a publisher of this rate, 0: as fast as it can."""
-    await bench.start("sink", wasm, [route("/flood", IMU)])
+    await bench.start("sink", wasm, [route("/flood", IMU) | {"queue": QUEUE}])
     with Process("--role", "flood", "--domain", domain, "--rate", rate_hz):
         await bench.until(lambda read: read > 0)
         await asyncio.sleep(1.0)

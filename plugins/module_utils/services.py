@@ -154,7 +154,10 @@ class Host:
         return out
 
     def packages(self, names: list[str], source: str, units: list[str]) -> None:
-        """Install the packages that are missing, from one apt source alone, without starting the given units."""
+        """Install the packages that are missing, without starting the given units.
+
+        They come of one apt source alone, or of all that the host knows when source is empty.
+        """
         if not names:
             return
         _code, out, _err = self._run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Abbrev}\n", *names])
@@ -164,9 +167,9 @@ class Host:
         self.changes.extend(f"package {name}" for name in missing)
         if self._check_mode:
             return
-        if not os.path.isfile(source):
+        if source and not os.path.isfile(source):
             raise ServicesError(f"{source} does not exist; the role bundle_host writes it, run that first")
-        only = [f"--option=Dir::Etc::SourceList={source}", "--option=Dir::Etc::SourceParts=-"]
+        only = [f"--option=Dir::Etc::SourceList={source}", "--option=Dir::Etc::SourceParts=-"] if source else []
         self.command("apt-get", "update", "--quiet", *only, "--option=APT::Get::List-Cleanup=false")
         # A package starts its service as soon as it is unpacked, with settings of its own; a masked unit stays down.
         if units:

@@ -28,7 +28,9 @@ options:
     elements: str
     default: []
   packages_source:
-    description: The apt source of the bundle. The role P(wasmbed.edge.bundle_host#role) writes it.
+    description:
+      - The apt source of the bundle. The role P(wasmbed.edge.bundle_host#role) writes it.
+      - Empty for all sources that the host knows.
     type: path
     default: /etc/apt/sources.list.d/wasmbed.sources
   users:

@@ -1,4 +1,4 @@
-"""lab_vehicle_source=px4_sitl with stand-ins for PX4's programs; molecule/lab_vehicle has it as a unit in the lab."""
+"""lab_vehicle_source=px4_sitl with stand-ins for PX4's two programs (tests/support/px4_stand_ins)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def px4_build(folder: Path, model: str = MODEL) -> Path:
     airframes.mkdir(parents=True)
     (airframes / f"10040_{model}").touch()
     (folder / "etc/init.d-posix/rcS").touch()
-    shutil.copytree(ROOT / "molecule/lab_vehicle/files", folder / "bin")
+    shutil.copytree(ROOT / "tests/support/px4_stand_ins", folder / "bin")
     return folder
 
 

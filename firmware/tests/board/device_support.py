@@ -31,7 +31,7 @@ DEVICE = "fleet/drone-7"
 GATEWAY = "gw-hall"
 GATEWAY_PRIVATE = b"\x7a" * 32
 SHIFT = {"stm32": 3, "hifive1": 6}
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 LINE_OUT_S = 8.0
 SECOND_PORT = ("-chardev", "socket,id=sensors,path={path},server=on,wait=off", "-serial", "chardev:sensors")
 

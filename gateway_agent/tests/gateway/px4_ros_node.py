@@ -74,6 +74,11 @@ class Node:
         made = {key: (0.0,) * 3 if key in vectors else 0 for key in kind.__dataclass_fields__}
         writer.write(kind(**{**made, "timestamp": time.time_ns() // 1000, **values}))
 
+    def flood(self, name: str, count: int, **values: Any) -> None:
+        """Publish as fast as it goes."""
+        for _ in range(count):
+            self.send(name, **values)
+
     def fly(self, position: list[float], proof: bool = True) -> None:
         """Stream setpoints at 20 Hz until `stop`; without `proof` no OffboardControlMode."""
         self.stop()

@@ -297,3 +297,46 @@ def test_the_agent_runs_without_keys_and_says_so(
         assert "mode 0600" in text
     finally:
         site.close()
+
+
+def test_a_rotated_key_shuts_a_vehicle_out_until_it_has_it_too(
+    cluster: Cluster, registry: Registry, module_cache: Path, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    keys = {"old": "5a" * 32, "new": "77" * 32}
+    files = {name: tmp_path / f"{name}.key" for name in keys}
+    for path, key in zip([*files.values(), folder / "fleet.key"], [*keys.values(), keys["old"]], strict=True):
+        path.touch(mode=0o600)
+        path.write_text(key)
+    endpoint = {"name": "signed", "address": f"udpin:127.0.0.1:{port}", "signing_key": "fleet"}
+    settings = {"mavlink": {"endpoints": [endpoint], "key_folder": str(folder)}}
+    site = Site(cluster, registry, module_cache, f"key{port}", settings=settings)
+    vehicle = Vehicle(port, "--signing-key-file", str(files["old"]))
+    flight = Flight(site, vehicle)
+    refused = "wasmbed_mavlink_signature_rejected_total"
+    try:
+        flight.slice()
+        site.start()
+        flight.mode("manual", 30.0)
+        assert site.metric(refused) == 0
+        assert site.agent is not None
+        (folder / "fleet.key").write_text(keys["new"])
+        site.agent.stop()
+        site.start_agent()
+        site.agent.wait_ready(lambda: site.readyz()[0] == 200)
+        eventually(lambda: site.metric(refused) > 20, "the vehicle is refused")
+        assert site.metric("wasmbed_mavlink_vehicles") == 0
+        vehicle.tell(f"key {files['new']}")
+        eventually(lambda: site.metric("wasmbed_mavlink_vehicles") == 1, "the vehicle is heard")
+        flight.mode("manual", 30.0)
+        # One that lost its key is as one that is away.
+        vehicle.tell("key")
+        flight.mode("lost", 30.0)
+        log = site.log.read_text(errors="replace")
+        assert "bad signature" in log
+        assert [key for key in keys.values() if key in log] == []
+    finally:
+        vehicle.close()
+        site.close()

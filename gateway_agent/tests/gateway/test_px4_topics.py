@@ -26,6 +26,8 @@ from wasmbed.service import Health
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.peers
+
 NODE = Path(__file__).parent / "px4_ros_node.py"
 FLIGHT = ("VehicleCommand", "OffboardControlMode", "TrajectorySetpoint")
 SECONDS = 40.0
@@ -203,6 +205,23 @@ async def test_a_node_arms_and_flies_offboard_and_its_silence_ends_it(
     lines = [record.getMessage() for record in caplog.records]
     assert any("application order application=ros2:/px4_1" in line and "COMPONENT_ARM_DISARM" in line for line in lines)
     assert any("topics=ros2:/px4_1 source=1/7 command=MAV_CMD_COMPONENT_ARM_DISARM" in line for line in lines)
+
+
+async def test_a_flood_is_dropped_before_it_costs_anything(tmp_path: Path) -> None:
+    async with topics(tmp_path, accept=FLIGHT) as (made, node, served):
+        await node.write("in/trajectory_setpoint", "TrajectorySetpoint")
+        await node.found("in/trajectory_setpoint", "in/vehicle_command")
+        found = served.vehicles[1, 1]
+        began = time.monotonic()
+        async with asyncio.timeout(SECONDS):
+            while not found.endpoints.dropped:
+                await node.do("flood", name="in/trajectory_setpoint", count=2000)
+        seconds = time.monotonic() - began + 1.0
+        assert found.bridge.taken + found.bridge.refused <= 500 * (seconds + 1.0)
+        # Commands are not in its way, but there are not too many of them either.
+        await node.do("flood", name="in/vehicle_command", count=300, command=REBOOT, target_system=1)
+        assert (await node.command(ARM, param1=1.0))["result"] in (ACCEPTED, REJECTED)
+        assert made.vehicle.state.connected
 
 
 async def test_the_geofence_ownership_and_the_kill_switch_hold_for_topics(tmp_path: Path) -> None:

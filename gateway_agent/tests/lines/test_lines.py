@@ -55,7 +55,7 @@ def test_a_new_version_that_fails_is_taken_back_by_the_board(line_site: LineSite
     assert state["reason"] == "DeviceError"
     assert state["message"].startswith("update failed: unreachable: f")
     assert state["message"].endswith(f"; {digest[:19]} runs again")
-    assert line_site.wait_line("back").text.startswith("version ")
+    assert line_site.wait_line("back", "version ")
     better = line_site.push("back", small("betterv"))
     line_site.place_on("back", better, device)
     line_site.wait_state("back", "Running", digest=better)

@@ -105,7 +105,9 @@ async def test_a_stop_whose_agent_went_away_leaves_no_instance_to_adopt(runtime:
         request = await first.run("one", TALKING)
         await first.state("one", "Running")
         stopping = asyncio.ensure_future(first.client.stop("one"))
+        # Answered at once, and after the stop was read: a new connection may end this one before.
         await asyncio.sleep(0)
+        await first.client.hello()
         stopping.cancel()
     async with connected(runtime) as second:
         await second.client.start(request)

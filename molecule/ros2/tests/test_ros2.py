@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
-from lab_site import wait
+from lab_ros2 import AGENT, ENVIRONMENT, figure, figures, recorded_from
+from lab_site import check_mode_changes, wait
 
 if TYPE_CHECKING:
     from lab_site import Site
 
-AGENT = "wasmbed-agent.service"
-METRICS = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9080/metrics', timeout=5).read().decode())"
+DOCTOR = f"{ENVIRONMENT}/bin/wasmbed ros2 doctor"
 
 
-def figures(site: Site, gateway: str) -> str:
-    return str(site.host(gateway).run(f'python3 -c "{METRICS}"').stdout)
+def test_second_run_would_change_nothing() -> None:
+    check_mode_changes("ros2")
 
 
 def test_the_bridge_runs_in_its_domain(site: Site, gateway: str) -> None:
-    wait("the bridge runs", lambda: 'wasmbed_ros2_up{domain="77"} 1.0' in figures(site, gateway))
+    wait("the bridge runs", lambda: figure(site, gateway, 'wasmbed_ros2_up{domain="77"}') == 1.0)
     assert "wasmbed_ros2_nodes" in figures(site, gateway)
 
 
@@ -34,16 +35,27 @@ def test_the_unit_gets_what_dds_needs_and_stays_shut_off(site: Site, gateway: st
     assert site.exposure(gateway, AGENT) <= 2.0
 
 
-def test_another_node_on_the_host_is_seen(site: Site, gateway: str) -> None:
-    """A participant of the services' own environment, found on the loopback interface."""
-    program = (
-        "import asyncio; from wasmbed.bridges.ros2.config import BridgeConfig; "
-        "from wasmbed.bridges.ros2.dds import DdsBackend, Discovery; "
-        "backend = DdsBackend(BridgeConfig().codecs(), domain_id=77, node='molecule', discovery=Discovery(('lo',))); "
-        "import time; time.sleep(30)"
+def test_messages_of_your_packages_come_from_another_host(site: Site, gateway: str, controller_host: str) -> None:
+    """The definitions that the role brought to the gateway, published by a node of the controller's host."""
+    folder = site.run(gateway, "echo /var/lib/wasmbed/ros2-packages/*").strip()
+    definitions = site.run(gateway, f"cat {folder}/src/molecule_msgs/msg/Alarm.msg")
+    site.run(controller_host, "mkdir -p /run/molecule/molecule_msgs/msg")
+    site.run(controller_host, f"printf %s {shlex.quote(definitions)} > /run/molecule/molecule_msgs/msg/Alarm.msg")
+    recorded_from(
+        *(site, controller_host, gateway, 77, "/molecule/alarm"),
+        type="molecule_msgs/msg/Alarm",
+        values={"level": 2, "text": "fire"},
+        packages="/run/molecule",
     )
-    site.run(gateway, f'systemd-run --quiet --unit=molecule-ros2 /opt/wasmbed/venv/bin/python -c "{program}"')
-    try:
-        wait("the node is seen", lambda: 'wasmbed_ros2_nodes{domain="77"} 1.0' in figures(site, gateway))
-    finally:
-        site.run(gateway, "systemctl stop molecule-ros2 || true")
+
+
+def test_doctor_says_what_is_wrong_and_what_helps(site: Site, gateway: str, controller_host: str) -> None:
+    good = site.run(controller_host, f"{DOCTOR} --domain 77 --node /wasmbed_{gateway}")
+    assert "multicast on host0: passes" in good
+    assert f"/wasmbed_{gateway}" in good
+    missing = site.host(controller_host).run(f"{DOCTOR} --domain 77 --node /nobody --timeout 1")
+    assert missing.rc == 1
+    assert "problem: nodes: /nobody is not seen in domain 77" in missing.stdout
+    interface = site.host(controller_host).run(f"{DOCTOR} --interface can7 --timeout 1")
+    assert interface.rc == 1
+    assert "problem: interfaces: can7: " in interface.stdout

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 PLAYBOOK = "playbooks/configure_vehicles.yml"
 
 
-def read(gateway: str, module: str, **options: Any) -> dict[str, Any]:
+def read(site: Site, gateway: str, module: str, **options: Any) -> dict[str, Any]:
     """What an information module says of a vehicle, run on its gateway."""
-    python = {"ansible_python_interpreter": "/opt/wasmbed/venv/bin/python"}
+    python = {"ansible_python_interpreter": site.variable("vehicle_python", gateway, "/opt/wasmbed/venv/bin/python")}
     done = ansible(gateway, f"wasmbed.edge.{module}", variables=python, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(yaml.safe_load(done.stdout.partition("=>")[2]))
@@ -24,15 +24,22 @@ def read(gateway: str, module: str, **options: Any) -> dict[str, Any]:
 
 def test_every_vehicle_has_what_the_inventory_says(site: Site, gateway: str) -> None:
     for number in range(1, len(site.group("vehicles")) + 1):
-        parameters = read(gateway, "px4_parameter_info", system_id=number, names=["MIS_TAKEOFF_ALT"])["parameters"]
+        parameters = read(site, gateway, "px4_parameter_info", system_id=number, names=["MIS_TAKEOFF_ALT"])[
+            "parameters"
+        ]
         assert parameters == {"MIS_TAKEOFF_ALT": 5.0}
-        (fence,) = read(gateway, "px4_mission_info", system_id=number, plan="fence")["plan_items"]
+        (fence,) = read(site, gateway, "px4_mission_info", system_id=number, plan="fence")["plan_items"]
         assert (fence["command"], fence["params"][0]) == ("nav_fence_circle_inclusion", 2000.0)
 
 
 def test_check_mode_names_the_difference_and_one_that_is_away_keeps_nobody_up() -> None:
     away = '{"vehicle_parameters": {"MIS_TAKEOFF_ALT": 6}, "configure_vehicles_batches": [3], "vehicle_timeout_s": 6}'
-    extra = ("-e", away, "-e", "{vehicle_system_id: \"{{ 99 if inventory_hostname == 'vehicle2' else 1 }}\"}")
+    extra = (
+        "-e",
+        away,
+        "-e",
+        "{vehicle_system_id: \"{{ 99 if inventory_hostname == 'vehicle2' else (inventory_hostname[-1] | int) }}\"}",
+    )
     done = playbook(PLAYBOOK, "--check", "--diff", *extra)
     assert done.returncode != 0
     assert "+MIS_TAKEOFF_ALT 6" in done.stdout

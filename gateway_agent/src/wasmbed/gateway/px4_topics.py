@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.5
 MAX_WAITING: Final = 512
+# Samples a second of one input topic; PX4's own loops run at 250 Hz.
+MAX_RATE_HZ: Final = 500
 _RIGHTS: Final = {
     "VehicleCommand": "command",
     "TrajectorySetpoint": "offboard",
@@ -87,8 +90,14 @@ class TopicEndpoints:
                 endpoint.close()
 
     def _subscribe(self, bridge: Bridge, topic: Topic) -> None:
+        second, count = 0, 0
+
         def received(data: bytes, _: Received) -> None:
-            if len(self._in) >= MAX_WAITING:
+            nonlocal second, count
+            now = int(time.monotonic())
+            second, count = now, count + 1 if now == second else 1
+            # Whoever floods a topic must not keep the agent's loop busy with refusing it.
+            if count > MAX_RATE_HZ or len(self._in) >= MAX_WAITING:
                 self.dropped += 1
                 return
             self._in.append((topic.name, data))

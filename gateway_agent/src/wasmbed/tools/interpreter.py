@@ -72,7 +72,12 @@ def info(wasm: bytes) -> Info:
         raise InterpreterError(done.stderr.decode(errors="replace").strip() or "the interpreter failed")
     fields = json.loads(done.stdout)
     fields["imports"] = tuple((module, name) for module, name in fields["imports"])
-    return Info(**fields)
+    try:
+        return Info(**fields)
+    except TypeError:
+        raise MissingError(
+            f"{program} is of another version: run `make -C firmware host`, or set WASMBED_INTERP"
+        ) from None
 
 
 def run(module: Path, options: list[str]) -> int:

@@ -11,7 +11,7 @@ from wasmbed.api.fields import ApiObjectError
 from wasmbed.api.quantity import quantity_bytes
 from wasmbed.runtime import Limits
 from wasmbed.runtime.profiles import CLASSES
-from wasmbed.tools import binary, check, flash_file, interpreter, link_key, pack, provision, sensors, unseal
+from wasmbed.tools import binary, check, flash_file, interpreter, link_key, pack, provision, ros2, sensors, unseal
 
 
 def _pack(arguments: argparse.Namespace) -> int:
@@ -121,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     sensors.add_parser(commands)
     unseal.add_parser(commands)
     link_key.add_parser(commands)
+    ros2.add_parser(commands)
     return top
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-PEERS = frozenset({"flight", "mavsdk", "stations", "fleet", "fuzz", "px4_bridge"})
+PEERS = frozenset({"flight", "mavsdk", "stations", "fleet", "fuzz"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,9 +1,10 @@
 """An autopilot made of MAVSDK's server plugins, in a process of its own: nothing of it is ours but these calls.
 
-    python mavsdk_autopilot.py udpout://127.0.0.1:14550 SYSTEM
+    python mavsdk_autopilot.py udpout://127.0.0.1:14550 SYSTEM [FOLDER]
 
 It arms, disarms, changes modes, takes off and lands as commanded, has parameters and a mission, and prints what it was
-told (`armed 1`, `mission 3`, ...). Lines on standard input: `send MESSAGE_NAME JSON` sends any message.
+told (`armed 1`, `mission 3`, ...). With a folder its files are served. Lines on standard input:
+`send MESSAGE_NAME JSON` sends any message.
 """
 
 import importlib
@@ -19,6 +20,7 @@ import mavsdk.plugins
 from mavsdk.component_type import ComponentType
 from mavsdk.mavsdk import Configuration, Mavsdk
 from mavsdk.plugins.action_server import action_server
+from mavsdk.plugins.ftp_server.ftp_server import FtpServer
 from mavsdk.plugins.mavlink_direct_server import mavlink_direct_server
 from mavsdk.plugins.mission_raw_server.mission_raw_server import MissionRawServer
 from mavsdk.plugins.param_server.param_server import ParamServer
@@ -63,6 +65,8 @@ def main() -> None:  # noqa: PLR0912, PLR0915 - one loop of orders
     metadata = component_metadata_server.ComponentMetadataServer(component)
     kind = component_metadata_server.MetadataType.PARAMETER
     metadata.set_metadata([component_metadata_server.Metadata(kind, json.dumps(METADATA))])
+    if len(sys.argv) > 3:
+        FtpServer(component).set_root_dir(sys.argv[3])
     orders: queue.Queue[tuple[str, Any]] = queue.Queue()
     for name, value in (("SYS_AUTOSTART", 4001), ("CAL_MAG0_ID", -5_000_000)):
         parameters.provide_param_int(name, value)

@@ -6,6 +6,7 @@ Prints `ready` when it knows the vehicle. Lines on standard input name what to d
 """
 
 import json
+import math
 import sys
 import time
 from typing import Any
@@ -21,7 +22,10 @@ from mavsdk.plugins.telemetry.telemetry import Telemetry
 def do(word: str, rest: str, action: Any, param: Any, mission: Any, telemetry: Any) -> Any:
     """One order."""
     if word == "position":
-        found = telemetry.position()
+        # NaN until the first telemetry has come, which on a busy machine is after the first answers.
+        end = time.monotonic() + 20.0
+        while not math.isfinite((found := telemetry.position()).latitude_deg) and time.monotonic() < end:
+            time.sleep(0.05)
         return [round(found.latitude_deg, 6), round(found.longitude_deg, 6), bool(telemetry.armed())]
     if word == "get":
         return param.get_param_int(rest)

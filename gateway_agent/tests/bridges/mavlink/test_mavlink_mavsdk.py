@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import math
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,10 @@ from pymavlink import mavutil
 from wasmbed.bridges.mavlink import supplement
 from wasmbed.bridges.mavlink.actions import Actions
 from wasmbed.bridges.mavlink.codec import decode
-from wasmbed.bridges.mavlink.commands import Command, Outcome
+from wasmbed.bridges.mavlink.commands import GIVE_UP_S, Command, Outcome
 from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.frames import Frame, FrameParser, make_frame
+from wasmbed.bridges.mavlink.ftp_files import Entry
 from wasmbed.bridges.mavlink.mission_items import PlanItem, same_plan
 from wasmbed.bridges.mavlink.vehicle import Vehicle
 from wasmbed.bridges.mavlink.vehicle_state import Landed
@@ -27,11 +30,14 @@ HOME = (47.397742, 8.545594)
 
 
 @asynccontextmanager
-async def autopilot() -> AsyncIterator[tuple[Gateway, Vehicle, Actions, Program]]:
-    async with gateway() as made, program("mavsdk_autopilot.py", f"udpout://127.0.0.1:{made.port}", 3) as peer:
+async def autopilot(*options: object) -> AsyncIterator[tuple[Gateway, Vehicle, Actions, Program]]:
+    async with (
+        gateway() as made,
+        program("mavsdk_autopilot.py", f"udpout://127.0.0.1:{made.port}", 3, *options) as peer,
+    ):
         vehicle = made.fleet.vehicle(3)
-        assert await vehicle.until(lambda s: s.connected and s.has_position, 15.0)
-        assert await vehicle.until(lambda s: s.landed is Landed.ON_GROUND, 10.0)
+        assert await vehicle.until(lambda s: s.connected and s.has_position, 30.0)
+        assert await vehicle.until(lambda s: s.landed is Landed.ON_GROUND, 30.0)
         yield made, vehicle, Actions(vehicle), peer
 
 
@@ -65,20 +71,41 @@ async def test_every_answer_is_that_of_a_direct_connection() -> None:
     }
 
     def direct(connection: Any, number: int, params: tuple[float, ...]) -> int | None:
+        beat(connection)
         connection.mav.command_long_send(3, 1, number, 0, *params, *(0.0,) * (7 - len(params)))
-        end = time.monotonic() + 2.0
+        # As long as our client waits, so that no answer is none and not a late one.
+        end = time.monotonic() + GIVE_UP_S
         while time.monotonic() < end:
-            found = connection.recv_match(type="COMMAND_ACK", blocking=True, timeout=0.2)
+            beat(connection)
+            found = connection.recv_match(type="COMMAND_ACK", blocking=True, timeout=0.5)
             if found is not None and found.command == number:
                 return int(found.result)
         return None
+
+    def beat(connection: Any) -> None:
+        # MAVSDK answers nobody whose heartbeat it has not heard for three seconds.
+        connection.mav.heartbeat_send(18, 8, 0, 0, 4)
+
+    def known(connection: Any) -> bool:
+        end = time.monotonic() + 60.0
+        while time.monotonic() < end:
+            beat(connection)
+            connection.mav.command_long_send(3, 1, 512, 0, 148.0, *(0.0,) * 6)
+            if connection.recv_match(type="AUTOPILOT_VERSION", blocking=True, timeout=1.0) is not None:
+                break
+        else:
+            return False
+        # Answers to the other ones of these questions are none to what is asked next.
+        while connection.recv_match(type="COMMAND_ACK", blocking=True, timeout=1.0) is not None:
+            beat(connection)
+        return True
 
     connection = mavutil.mavlink_connection("udpin:127.0.0.1:0", source_system=245, source_component=191)
     port = connection.port.getsockname()[1]
     expected = {}
     async with program("mavsdk_autopilot.py", f"udpout://127.0.0.1:{port}", 3):
         await asyncio.to_thread(connection.wait_heartbeat)
-        connection.mav.heartbeat_send(18, 8, 0, 0, 4)
+        assert await asyncio.to_thread(known, connection)
         for name, (number, params) in commands.items():
             expected[name] = await asyncio.to_thread(direct, connection, number, params)
     connection.close()
@@ -189,3 +216,20 @@ async def test_component_metadata_is_found_and_read_over_ftp() -> None:
         missing = await vehicle.read_file("/no/such/file")
         assert not missing.ok
         assert missing.reason
+
+
+async def test_files_of_mavsdk_are_listed_read_and_written(tmp_path: Path) -> None:
+    data = random.Random(3).randbytes(5000)
+    (tmp_path / "there.bin").write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    async with autopilot(tmp_path) as (_, vehicle, _, _):
+        assert (await vehicle.read_file("there.bin")).data == data
+        written = await vehicle.write_file("new.bin", data[::-1])
+        assert written.ok, written
+        assert (tmp_path / "new.bin").read_bytes() == data[::-1]
+        listed = await vehicle.list_files("/")
+        assert listed.ok, listed
+        assert {Entry("there.bin", 5000), Entry("new.bin", 5000), Entry("folder")} <= set(listed.entries or ())
+        again = await vehicle.write_file("there.bin", b"short")
+        assert again.ok, again
+        assert (tmp_path / "there.bin").read_bytes() == b"short"

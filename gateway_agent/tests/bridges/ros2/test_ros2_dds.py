@@ -121,6 +121,35 @@ async def test_a_busy_process_loses_nothing_below_the_cache_and_is_told_above(
         assert subscription.statistics.overruns == overruns
 
 
+async def test_a_topic_nobody_has_room_for_is_paused_without_loss_and_others_are_not(
+    codecs: CodecFactory, backends: Backends
+) -> None:
+    a, b = backends("a"), backends("b")
+    full: list[bytes] = []
+    free: list[bytes] = []
+
+    def no_room(data: bytes, _: Received) -> bool:
+        full.append(data)
+        return True
+
+    paused = b.create_subscription("/full", STRING, qos.PARAMETERS, no_room)
+    b.create_subscription("/free", STRING, qos.PARAMETERS, lambda data, _: free.append(data))
+    writers = [a.create_publisher(name, STRING, qos.PARAMETERS) for name in ("/full", "/free")]
+    await until(lambda: all(writer.statistics.matched for writer in writers))
+    data = codecs.codec(STRING).dumps(codecs.cls(STRING)("x"))
+    for _ in range(200):
+        for writer in writers:
+            writer.publish(data)
+    await until(lambda: (len(full), len(free)) == (200, 200))
+    # One that is closed while it is paused stays closed.
+    writers[0].publish(data)
+    await until(lambda: len(full) == 201)
+    paused.close()
+    writers[1].publish(data)
+    await until(lambda: len(free) == 201)
+    await until(lambda: not b.context._paused)
+
+
 async def test_a_late_joiner_gets_what_is_kept(codecs: CodecFactory, backends: Backends) -> None:
     publisher = backends("a").create_publisher("/t", STRING, qos.QosProfile(transient_local=True, depth=3))
     for number in range(5):

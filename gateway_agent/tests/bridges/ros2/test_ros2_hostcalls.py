@@ -12,6 +12,7 @@ import cbor2
 import pytest
 import pytest_asyncio
 from ros2_host import Host, hosted, other_node, section, until
+from ros2_support import domain
 from wasmbed.bridges.ros2.config import BridgeConfig
 from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS, SENSOR_DATA
 from wasmbed.bridges.ros2.recording import read
@@ -176,6 +177,21 @@ async def test_device_stands_in_topics_for_its_name(host: Host, other: Node) -> 
     await until(lambda: subscription.statistics.matched)
     host.call("publish", 0, data=b'{"data": "x"}')
     await until(lambda: received == ["x"])
+
+
+async def test_application_is_in_the_domain_it_names_when_the_gateway_lets_it(
+    domain_id: int, tmp_path: Path, with_fibonacci: CodecFactory
+) -> None:
+    theirs = domain()
+    policy = Ros2PolicyConfig(subscribe=("/*",), domains=(domain_id, theirs))
+    async with hosted(section(domain_id, policy=policy), tmp_path) as host, other_node(with_fibonacci, theirs) as node:
+        await host.open(topics=[topic("/in", STRING, encoding="json")], domainId=theirs)
+        host.call("open", "/in", 0)
+        publisher = node.publisher("/in", STRING)
+        await until(lambda: publisher.statistics.matched)
+        publisher.publish(node.codecs.cls(STRING)("of another domain"))
+        await until(host.runtime.told)
+        assert json.loads(host.runtime.told()[0].data) == {"data": "of another domain"}
 
 
 async def test_service_is_called_with_the_tokens_of_the_application(host: Host, other: Node) -> None:

@@ -206,6 +206,18 @@ async def test_an_application_uses_rclpy_through_its_routes(
             kinds.append(delivery.kind)
         assert kinds[0] == "accepted"
         assert cbor2.loads(delivery.data) == {"sequence": [0, 1, 1, 2]}
+        # What the bridge itself offers.
+        answer = await peer.run(
+            "call",
+            service="/wasmbed_bridge/get_parameters",
+            type_name="rcl_interfaces/srv/GetParameters",
+            values={"names": ["backend", "domain_id"]},
+        )
+        backend, number = answer["reply"]["values"]
+        assert (backend["string_value"], number["integer_value"]) == ("rclpy", domain_id)
+        await peer.run("subscribe", topic="/rosout", type_name="rcl_interfaces/msg/Log", transient_local=True)
+        bridge.node.log(40, "something is wrong")
+        await until(lambda: "something is wrong" in [item["message"].get("msg") for item in tuple(peer.messages)])
 
 
 async def test_a_killed_worker_ends_calls(bridged: Node) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wasmbed.bridges.ros2 import Policy, parse_routes
 from wasmbed.bridges.ros2.config import BridgeConfig
+from wasmbed.bridges.ros2.dds import Discovery
 from wasmbed.bridges.ros2.errors import ConfigurationError
 from wasmbed.bridges.ros2.names import resolve
 from wasmbed.bridges.ros2.qos import SENSOR_DATA
@@ -196,3 +197,12 @@ def test_a_message_that_does_not_fit_stays() -> None:
     assert queue.get(4) == 5
     assert queue.get(5) == (b"12345", "note")
     assert queue.get() is None
+
+
+def test_discovery_is_the_same_for_nodes_of_ros() -> None:
+    assert Discovery().variables() == {}
+    assert Discovery(("lo",)).variables() == {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    assert Discovery(multicast=False, peers=("10.0.0.5", "drone.local")).variables() == {
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_STATIC_PEERS": "10.0.0.5;drone.local",
+    }

@@ -171,6 +171,14 @@ def test_units_of_a_package_stay_masked_while_it_is_installed(tmp_path):
     assert all(str(source) in command for command in systemctl.commands if "apt-get" in command)
 
 
+def test_packages_without_a_source_come_of_all_that_the_host_knows():
+    systemctl = Systemctl("")
+    services.Host(systemctl, check_mode=False).packages(["ros-jazzy-ros-base"], "", [])
+    commands = [command for command in systemctl.commands if "apt-get" in command]
+    assert len(commands) == 2
+    assert not any("Dir::Etc" in command for command in commands)
+
+
 def test_units_of_a_package_are_unmasked_when_its_installation_fails(tmp_path):
     source = tmp_path / "bundle.sources"
     source.write_text("")

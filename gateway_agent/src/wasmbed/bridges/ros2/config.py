@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -147,8 +147,9 @@ async def start(
     if config.backend == "rclpy":
         if config.rclpy is None:
             raise ConfigurationError("ros2.rclpy: the backend rclpy needs rclpy.python")
+        installation = replace(config.rclpy, environment={**config.discovery.variables(), **config.rclpy.environment})
         backend = await RclpyBackend.start(
-            config.rclpy, codecs, domain_id=domain_id, node=config.node, namespace=config.namespace
+            installation, codecs, domain_id=domain_id, node=config.node, namespace=config.namespace
         )
         backend.on_end = on_end
     else:

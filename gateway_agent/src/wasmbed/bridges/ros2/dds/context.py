@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from xml.sax.saxutils import quoteattr
@@ -59,6 +60,13 @@ class Discovery:
             + f"{_COMPATIBILITY}</Domain></CycloneDDS>"
         )
 
+    def variables(self) -> dict[str, str]:
+        """The same for ROS's own nodes (Iron and later), as far as they can be told: not which interfaces."""
+        found = {"ROS_STATIC_PEERS": ";".join(self.peers)} if self.peers else {}
+        if not self.multicast or self.interfaces == ("lo",):
+            found["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        return found
+
 
 class _Domains:
     """Cyclone's domains are global to the process: the first user of an id configures it, the last one deletes it."""
@@ -110,6 +118,7 @@ class Context:
             raise ConfigurationError(f"domain {domain_id}: no participant: {error}") from None
         self._waitset = binding.WaitSet(self.participant)
         self._callbacks: dict[int, Callable[[], None]] = {}
+        self._paused: dict[int, tuple[float, Any]] = {}
         self._next = 0
         self._lock = threading.Lock()
         self._closing = False
@@ -132,9 +141,29 @@ class Context:
         return number
 
     def unwatch(self, entity: Any, number: int) -> None:
-        self._waitset.detach(entity)
         with self._lock:
             self._callbacks.pop(number, None)
+            self._paused.pop(number, None)
+        self._waitset.detach(entity)
+
+    def pause(self, entity: Any, number: int, seconds: float) -> None:
+        """Leave an entity alone for a while, but not the others; on this thread."""
+        with self._lock:
+            if number in self._callbacks:
+                self._waitset.detach(entity)
+                self._paused[number] = (time.monotonic() + seconds, entity)
+
+    def _resume(self) -> int:
+        """Watch again what was paused long enough; returns the nanoseconds until the next one is."""
+        if not self._paused:
+            return _WAIT_NS
+        with self._lock:
+            now = time.monotonic()
+            for number, (due, entity) in list(self._paused.items()):
+                if due <= now:
+                    del self._paused[number]
+                    self._waitset.attach(entity, number)
+            return min([_WAIT_NS, *(int((due - now) * 1e9) for due, _ in self._paused.values())])
 
     def delete(self, entity: Any) -> None:
         """Delete an entity; the thread never sees it half gone, since callbacks tolerate a dead reference."""
@@ -154,7 +183,7 @@ class Context:
     def _run(self) -> None:
         while not self._closing:
             try:
-                numbers = self._waitset.wait(_WAIT_NS)
+                numbers = self._waitset.wait(self._resume())
             except Ros2Error as error:
                 if not self._closing:
                     log.error("the thread of a domain ends domain=%d error=%s", self.domain_id, error)

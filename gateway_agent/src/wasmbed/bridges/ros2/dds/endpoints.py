@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,12 +23,13 @@ log = logging.getLogger(__name__)
 # so that a busy machine loses nothing there, and less deep for types of any size.
 CACHE: Final = 512
 LARGE_CACHE: Final = 64
-# Samples taken at most before other readers have their turn.
-BATCH: Final = 1024
+# Samples taken before other readers have their turn: all of a cache, to see whether it was full, unless it is deeper.
+BATCH: Final = 128
+MAX_BATCH: Final = 1024
 MAX_MESSAGE: Final = 64 << 20
 # When nobody has room for the messages of a topic, the next ones are taken this much later and so more at a time, which
 # leaves more of the processor to who is to take them.
-PAUSE_S: Final = 0.000_5
+PAUSE_S: Final = 0.001
 _STATUS: Final = binding.core.DDSStatus
 
 
@@ -126,10 +126,12 @@ class DdsSubscription(_Endpoint):
         super().__init__(context, topic, data_type)
         self._callback = callback
         self._in_vain = False
+        self._batch, self._counted = BATCH, False
         # Latched topics keep what was asked for: there the last ones alone are wanted.
         if not qos.keep_all and not qos.transient_local:
             qos = replace(qos, depth=max(qos.depth + 1, cache))
-        self._full = qos.depth if not qos.keep_all and not qos.transient_local and qos.depth <= BATCH else BATCH + 1
+            if qos.depth <= MAX_BATCH:
+                self._batch, self._counted = qos.depth, True
         self.entity = binding.sub.DataReader(
             context.participant, self._topic, binding.endpoint_qos(qos, user_data, writer=False)
         )
@@ -143,16 +145,14 @@ class DdsSubscription(_Endpoint):
         )
 
     def _on_data(self) -> None:
-        if self._in_vain:
-            time.sleep(PAUSE_S)
         try:
-            samples = binding.take(self.entity, BATCH)
+            samples = binding.take(self.entity, self._batch)
         except Ros2Error:
             if self._closed or self.context.closing:
                 return
             raise
         statistics, callback = self.statistics, self._callback
-        if len(samples) >= self._full:
+        if self._counted and len(samples) == self._batch:
             statistics.overruns += 1
         for data, info in samples:
             if not info.valid_data:
@@ -163,6 +163,8 @@ class DdsSubscription(_Endpoint):
             statistics.messages += 1
             statistics.payload_bytes += len(data)
             self._deliver(callback, data, info)
+        if self._in_vain:
+            self.context.pause(self._condition, self._data_number, PAUSE_S)
 
     def _deliver(self, callback: MessageCallback, data: bytes, info: Any) -> None:
         self._in_vain = callback(data, Received(info.source_timestamp)) is True

@@ -17,6 +17,7 @@ from wasmbed.bridges.ros2.types.derived import (
     service_messages,
     service_type,
 )
+from wasmbed.bridges.ros2.types.idl import Idl, to_text
 from wasmbed.bridges.ros2.types.model import Action, Definition, Message, Service
 from wasmbed.bridges.ros2.types.parser import MAX_TEXT, check_type_name, parse
 
@@ -77,7 +78,7 @@ class TypeStore:
             text = self._texts.get(name)
             if text is None:
                 raise UnknownTypeError(f"{name}: no definition; give the folder of its package in `packages`")
-            found = self._definitions[name] = parse(name, text)
+            found = self._definitions[name] = parse(name, to_text(name, text) if isinstance(text, Idl) else text)
         return found
 
     def service(self, name: str) -> Service:
@@ -168,13 +169,15 @@ def read_packages(root: Path) -> dict[str, str]:
         package = _package_name(path.parent)
         for file in sorted(files):
             stem, dot, suffix = file.rpartition(".")
-            if not dot or suffix != kind:
+            # Packages that are installed have an .idl made of each .msg, .srv and .action.
+            if not dot or suffix not in (kind, "idl") or (suffix == "idl" and f"{stem}.{kind}" in files):
                 continue
             if len(texts) >= MAX_FILES:
                 raise DefinitionError(f"{root}: more than {MAX_FILES} definitions")
-            texts[check_type_name(f"{package}/{kind}/{stem}")] = _read(path / file)
+            name = check_type_name(f"{package}/{kind}/{stem}")
+            texts[name] = Idl(_read(path / file)) if suffix == "idl" else _read(path / file)
     if not texts:
-        raise DefinitionError(f"{root}: no .msg, .srv or .action file in a folder msg, srv or action")
+        raise DefinitionError(f"{root}: no .msg, .srv, .action or .idl file in a folder msg, srv or action")
     return texts
 
 
