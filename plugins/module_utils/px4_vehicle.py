@@ -25,7 +25,7 @@ try:
     from wasmbed.bridges.mavlink.component_info import MetadataError
     from wasmbed.bridges.mavlink.definitions import default_dialect
     from wasmbed.bridges.mavlink.mission_items import PlanType, parse_waypoints, same_plan, write_waypoints
-    from wasmbed.bridges.mavlink.parameter_files import parse_file
+    from wasmbed.bridges.mavlink.parameter_files import ParameterCache, parse_file
     from wasmbed.bridges.mavlink.parameter_values import FLOAT, single
 except ImportError:
     WASMBED_ERROR = traceback.format_exc()
@@ -83,13 +83,14 @@ def _leaves(group) -> list:
 
 
 async def _run(params: dict, work) -> dict:
-    async with connected(params) as vehicle:
+    async with connected(params) as (vehicle, hub):
         # Not through the contexts: task groups would make a group of it.
         try:
             if not await vehicle.until(lambda state: state.connected, params["timeout"]):
                 raise VehicleError(
                     f"no heartbeat of system {params['system_id']}, component {params['component_id']} came through "
-                    f"{params['address']} within {params['timeout']:g} s; look at the address, the endpoint and the ids"
+                    f"{params['address']} within {params['timeout']:g} s ({_heard(hub)}); "
+                    "look at the address, the endpoint and the ids"
                     + ("" if params["signing_key_path"] is None else ", and whether the vehicle has the same key"),
                     NOT_HEARD,
                 )
@@ -101,12 +102,22 @@ async def _run(params: dict, work) -> dict:
 
 @contextlib.asynccontextmanager
 async def connected(params: dict):
-    """Give the vehicle, heard or not. Raises ValueError for options that make no sense."""
+    """Give the vehicle, heard or not, and the hub. Raises ValueError for options that make no sense."""
     with _key_folder(params["signing_key_path"]) as folder:
         endpoint = Endpoint("module", params["address"], signing_key="module" if folder else "")
         config = MavlinkConfig((endpoint,), params["own_system_id"], OWN_COMPONENT, key_folder=folder)
         async with Hub(config).running() as hub, Fleet(hub.switch, config.system, config.component).running() as fleet:
-            yield fleet.vehicle(params["system_id"], params["component_id"])
+            yield fleet.vehicle(params["system_id"], params["component_id"]), hub
+
+
+def _heard(hub) -> str:
+    """Say what there is instead of the vehicle: nobody at the address, or others behind it."""
+    ports = hub.switch.ports
+    if not ports:
+        return "nobody is connected there"
+    systems = [system for system in hub.switch.router.systems if system != hub.config.system]
+    frames = sum(port.statistics.received_frames for port in ports)
+    return f"{frames} frames came, of systems {', '.join(map(str, systems)) or 'none'}"
 
 
 @contextlib.contextmanager
@@ -130,18 +141,32 @@ def _key_folder(path: str | None):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _file_name(address: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", address)
+
+
+def parameter_cache(params: dict):
+    """Return the cache of an address's vehicles, or None without a folder. Raises OSError when it cannot be made."""
+    if not params["cache_dir"]:
+        return None
+    folder = pathlib.Path(params["cache_dir"]) / _file_name(params["address"])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return ParameterCache(folder)
+
+
 class RebootDue:
     """The note that a vehicle still needs its reboot. It outlives a run that was cut off before it."""
 
     def __init__(self, params: dict) -> None:
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", params["address"])
+        name = _file_name(params["address"])
         ids = f"{params['system_id']}-{params['component_id']}"
         self._path = pathlib.Path(params["reboot_due_dir"]) / f"{name}-{ids}.json"
 
     def names(self) -> list[str]:
         """Return the parameters that were written and still ask for a reboot."""
         try:
-            found = json.loads(self._path.read_bytes()[:65536])
+            with self._path.open("rb") as file:
+                found = json.loads(file.read(65536))
         except FileNotFoundError:
             return []
         except ValueError:

@@ -249,6 +249,28 @@ def test_an_item_that_makes_no_sense_is_named(
 def test_a_vehicle_that_is_not_there_is_told_with_what_to_look_at(play: Play, port: int) -> None:
     (result,) = play.run(task("px4_parameter_info", port, timeout=1.0))
     assert f"no heartbeat of system 1, component 1 came through udpin:127.0.0.1:{port} within 1 s" in result["msg"]
+    assert "(nobody is connected there)" in result["msg"]
+
+
+def test_a_vehicle_with_other_ids_is_told_with_those_that_are_heard(play: Play, port: int, vehicle: Vehicle) -> None:
+    (result,) = play.run(task("px4_parameter_info", port, system_id=7, timeout=5.0))
+    assert "no heartbeat of system 7" in result["msg"]
+    assert "frames came, of systems 1)" in result["msg"]
+
+
+def test_all_parameters_are_transferred_again_only_when_one_has_changed(
+    play: Play, port: int, vehicle: Vehicle, tmp_path: Path
+) -> None:
+    kept = {"cache_dir": str(tmp_path / "kept")}
+    first, again, _, changed = play.run(
+        task("px4_parameter_info", port, **kept),
+        task("px4_parameter_info", port, **kept),
+        task("px4_parameter", port, values={"COM_OF_LOSS_T": 2.75}, reboot="never"),
+        task("px4_parameter_info", port, **kept),
+    )
+    assert (first["cached"], again["cached"], changed["cached"]) == (False, True, False)
+    assert again["parameters"] == first["parameters"]
+    assert changed["parameters"] == {**first["parameters"], "COM_OF_LOSS_T": 2.75}
 
 
 def test_parameters_of_an_independent_autopilot(play: Play, port: int) -> None:

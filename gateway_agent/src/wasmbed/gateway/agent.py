@@ -82,7 +82,8 @@ class Agent:
         )
         self._logs = LogForwarder(self.metrics)
         self._fleet = Fleet(artifacts, self.metrics, self._on_shown, self._on_link)
-        self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics)
+        routes = config.ros2.routes if config.ros2 is not None else ()
+        self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics, routes)
         self._vehicles = FlightService(config.mavlink, store, self.metrics.registry, self.health)
         self._placements.on_placements.append(self._vehicles.set_placements)
         flight = self._vehicles.flight

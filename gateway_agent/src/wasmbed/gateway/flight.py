@@ -18,6 +18,7 @@ from wasmbed.api import Incident, timestamp
 from wasmbed.bridges.mavlink.commands import Command
 from wasmbed.bridges.mavlink.modes import mode_command
 from wasmbed.gateway.flight_model import PILOT_MODES, Claim, DeviceRecord, Gate, Ids, bind, flying_words, restored, view
+from wasmbed.gateway.vehicle_words import VehicleWords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -63,6 +64,7 @@ class Flight:
     def __init__(self, config: FlightConfig, *, clock: Callable[[], float] = time.time) -> None:
         self.config = config
         self.owners: Owners | None = None
+        self.words = VehicleWords()
         self.on_gates: list[Callable[[], None]] = []
         self.on_told: list[Callable[[set[str]], None]] = []
         self.on_vehicle: list[Callable[[Vehicle], None]] = []
@@ -260,6 +262,8 @@ class Flight:
             self._followed.add(ids)
             vehicle.on_change.append(lambda change, _state: self._changed(vehicle, change))
             vehicle.on_offboard_end.append(lambda why: self._offboard_ended(vehicle, why))
+            vehicle.on_text.append(lambda item: self.words.text(ids, self.devices_of(ids), item))
+            vehicle.on_event.append(lambda item: self.words.event(ids, self.devices_of(ids), item))
         return vehicle
 
     def _changed(self, vehicle: Vehicle, change: Change) -> None:

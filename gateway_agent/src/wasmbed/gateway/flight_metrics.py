@@ -61,6 +61,17 @@ class FlightCollector(Collector):
         losses.add_metric([], flight.losses)
         yield losses
         yield from self._topics()
+        said = CounterMetricFamily(
+            "wasmbed_mavlink_vehicle_words", "Status texts and events by severity", labels=["kind", "severity"]
+        )
+        for labels, count in flight.words.counts.items():
+            said.add_metric(labels, count)
+        yield said
+        left_out = CounterMetricFamily(
+            "wasmbed_mavlink_vehicle_words_left_out", "Serious ones that did not reach the journal, for their rate"
+        )
+        left_out.add_metric([], flight.words.left_out)
+        yield left_out
         holds = CounterMetricFamily("wasmbed_flight_holds", "Holds commanded for safety, by result", labels=["result"])
         for result, count in flight.holds.items():
             holds.add_metric([result.replace(" ", "_")], count)

@@ -1,15 +1,18 @@
-"""`wasmbed ros2`: looks at ROS 2 from this machine, as `ros2 doctor` does, and checks definitions of packages.
+"""`wasmbed ros2`: looks at ROS 2 from this machine, as `ros2 doctor` does, checks definitions, replays recordings.
 
 The node it looks with is one of its own in its own process, so what it sees is what others see of a gateway.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +26,7 @@ from wasmbed.bridges.ros2.rclpy import RclpyInstallation
 from wasmbed.bridges.ros2.types import DISTRIBUTIONS, CodecFactory, TypeStore
 from wasmbed.bridges.ros2.types.model import Action, Service
 from wasmbed.bridges.ros2.types.store import read_packages
+from wasmbed.tools import ros2_replay
 
 if TYPE_CHECKING:
     import argparse
@@ -32,13 +36,16 @@ if TYPE_CHECKING:
 GROUP: Final = "239.255.0.1"
 MULTICAST_S: Final = 2.0
 RMW_S: Final = 60.0
+MAX_OUTPUT: Final = 1 << 16
+MAX_CONFIG: Final = 1 << 20
 _SIOCGIFFLAGS: Final = 0x8913
 _IFF_UP: Final = 0x1
 _IFF_LOOPBACK: Final = 0x8
 _POLL_S: Final = 0.1
+_RMW_MARK: Final = "rmw is "
 _RMW_PROGRAM: Final = (
     "import rclpy; rclpy.init(args=[]); rclpy.create_node('wasmbed_doctor').destroy_node();"
-    " print(rclpy.get_rmw_implementation_identifier())"
+    f" print('\\n{_RMW_MARK}' + rclpy.get_rmw_implementation_identifier())"
 )
 
 
@@ -158,20 +165,48 @@ def look_at_domain(
         backend.context.close()
 
 
+def output_of(command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
+    """Exit status and output of a command, which is killed after a time or MAX_OUTPUT bytes; raises OSError."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # so that children of its own end with it, which would hold its output open
+    ) as process:
+        assert process.stdout is not None  # noqa: S101
+
+        def kill() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+        timer = threading.Timer(timeout_s, kill)
+        timer.start()
+        try:
+            said = process.stdout.read(MAX_OUTPUT)
+            if len(said) == MAX_OUTPUT:
+                kill()
+            return process.wait(), said.decode(errors="replace")
+        finally:
+            timer.cancel()
+
+
 def look_at_rclpy(report: Report, installation: RclpyInstallation, domain: int) -> None:
     """Start a node of an installation and see which RMW it runs on."""
     environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), **installation.environment}
     command = installation.command("-c", _RMW_PROGRAM)
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RMW_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        status, said = output_of(command, environment, RMW_S)
+    except OSError as error:
         report.problem("rclpy", f"{installation.python}: {error}")
         return
-    words = (done.stderr or done.stdout).strip().splitlines()
-    if done.returncode:
+    words = said.strip().splitlines()
+    names = [line.removeprefix(_RMW_MARK) for line in words if line.startswith(_RMW_MARK)]
+    if status or not names:
         report.problem("rclpy", f"{installation.python} cannot run a node: {words[-1] if words else 'no word'}")
         return
-    rmw, wanted = done.stdout.strip().splitlines()[-1], installation.environment.get("RMW_IMPLEMENTATION", "")
+    rmw, wanted = names[-1], installation.environment.get("RMW_IMPLEMENTATION", "")
     report.found("rclpy", f"{installation.python} with {rmw}")
     if wanted and rmw != wanted:
         report.problem("rclpy", f"runs with {rmw}, not with {wanted}; is that RMW installed?")
@@ -198,7 +233,11 @@ def check_packages(folders: Sequence[Path], distribution: str) -> str:
 
 def read_section(path: Path) -> Mapping[str, Any]:
     """The section ros2 of an agent's configuration; raises OSError, yaml.YAMLError, ValueError."""
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    with path.open("rb") as source:
+        text = source.read(MAX_CONFIG + 1)
+    if len(text) > MAX_CONFIG:
+        raise ValueError(f"{path}: longer than {MAX_CONFIG} bytes")
+    data = yaml.safe_load(text)
     found = data.get("ros2") if isinstance(data, dict) else None
     if not isinstance(found, dict):
         raise ValueError(f"{path}: no section ros2")
@@ -248,7 +287,7 @@ def _packages(arguments: argparse.Namespace) -> int:
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    command = commands.add_parser("ros2", help="look at ROS 2 from this machine, or check definitions of packages")
+    command = commands.add_parser("ros2", help="look at ROS 2 from this machine, check packages, replay recordings")
     what = command.add_subparsers(required=True, metavar="WHAT")
     doctor = what.add_parser(
         "doctor",
@@ -272,3 +311,4 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     packages.add_argument("folder", type=Path, nargs="+")
     packages.add_argument("--distribution", choices=DISTRIBUTIONS, default="jazzy", help="default: jazzy")
     packages.set_defaults(action=_packages)
+    ros2_replay.add_parser(what)

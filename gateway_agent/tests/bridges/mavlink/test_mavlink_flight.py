@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from peers import Gateway, Program, gateway, simulator, until
 from wasmbed.bridges.mavlink.actions import Actions, distance
+from wasmbed.bridges.mavlink.codec import Message
 from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType
 from wasmbed.bridges.mavlink.offboard import LocalSetpoint
+from wasmbed.bridges.mavlink.parameter_files import ParameterCache
+from wasmbed.bridges.mavlink.parameters import HASH_CHECK
 from wasmbed.bridges.mavlink.vehicle import Vehicle
 from wasmbed.bridges.mavlink.vehicle_state import Change, Landed
 
@@ -160,6 +164,36 @@ async def test_parameters_are_listed_written_and_read(autopilot: str) -> None:
         assert before is None or await vehicle.parameter_hash() != before
         with pytest.raises(ValueError, match="whole number"):
             await vehicle.write_parameter("SYS_AUTOSTART", 1.5)
+
+
+@pytest.mark.parametrize("autopilot", ["px4", "ardupilot"])
+async def test_parameters_whose_hash_is_the_same_are_not_transferred_again(autopilot: str, tmp_path: Path) -> None:
+    async with flying(autopilot) as (made, vehicle, _, _):
+        cache, came = ParameterCache(tmp_path), [0]
+
+        def count(item: Message) -> None:
+            came[0] += item["param_id"] != HASH_CHECK
+
+        made.fleet.watch("PARAM_VALUE", count)
+        first = await vehicle.list_parameters(cache=cache)
+        assert first.ok
+        assert came[0] >= len(first.parameters)
+        came[0] = 0
+        again = await vehicle.list_parameters(cache=cache)
+        assert again.parameters == first.parameters
+        if autopilot == "ardupilot":
+            # It gives no hash: nothing is kept, and every list is a transfer.
+            assert not again.cached
+            assert not cache.holds("vehicle-1-1")
+            return
+        assert (again.cached, again.hash, came[0]) == (True, first.hash, 0)
+        assert (await vehicle.write_parameter("COM_OF_LOSS_T", 2.75)).ok
+        came[0] = 0
+        changed = await vehicle.list_parameters(cache=cache)
+        assert not changed.cached
+        assert came[0] >= len(changed.parameters)
+        assert changed.parameters["COM_OF_LOSS_T"].value == 2.75
+        assert (await vehicle.list_parameters(cache=cache)).cached
 
 
 async def test_an_ardupilot_that_answers_no_write_is_read_back() -> None:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ros2_support import domain, until
+from ros2_support import LOOPBACK, domain, until
 from wasmbed.bridges.ros2 import qos
 from wasmbed.bridges.ros2.dds import DdsBackend, Discovery, binding
 from wasmbed.bridges.ros2.dds.endpoints import CACHE
@@ -234,10 +234,19 @@ async def test_participants_find_each_other_by_a_list_of_addresses(codecs: Codec
 async def test_a_configuration_file_decides_about_discovery(
     codecs: CodecFactory, domain_id: int, tmp_path: Path
 ) -> None:
-    file = tmp_path / "cyclone.xml"
-    file.write_text(Discovery(interfaces=("lo",)).xml())
-    backend = DdsBackend(codecs, domain_id=domain_id, node="a", discovery=Discovery(file=file))
-    await backend.aclose()
+    file, number = tmp_path / "cyclone.xml", domain()
+    file.write_text(
+        "<CycloneDDS><Domain><General><Interfaces><NetworkInterface name='lo'/></Interfaces></General>"
+        f"<Discovery><ExternalDomainId>{number}</ExternalDomainId></Discovery></Domain></CycloneDDS>"
+    )
+    moved = DdsBackend(codecs, domain_id=domain_id, node="a", discovery=Discovery(file=file))
+    other = DdsBackend(codecs, domain_id=number, node="b", discovery=LOOPBACK)
+    try:
+        # In another domain, but for the file.
+        await until(lambda: moved.graph.nodes() == ["/a", "/b"] == other.graph.nodes())
+    finally:
+        await moved.aclose()
+        await other.aclose()
     file.write_text("<CycloneDDS><Domain><Nonsense/></Domain></CycloneDDS>")
     with pytest.raises(ConfigurationError, match="cyclonedds refused its configuration"):
         DdsBackend(codecs, domain_id=domain(), node="a", discovery=Discovery(file=file))

@@ -20,7 +20,6 @@ from wasmbed.bridges.ros2.names import (
     dds_type,
     remappings,
     resolve,
-    ros_topic,
     ros_type,
 )
 
@@ -50,8 +49,6 @@ def test_any_name_is_resolved_or_refused(name: str) -> None:
 
 def test_dds_names_are_those_of_rmw() -> None:
     assert dds_topic("/ns1/x") == "rt/ns1/x"
-    assert ros_topic("rt/ns1/x") == "/ns1/x"
-    assert ros_topic("rq/ns1/xRequest") is None
     assert dds_request("/ns1/toggle") == "rq/ns1/toggleRequest"
     assert dds_reply("/ns1/toggle") == "rr/ns1/toggleReply"
     assert dds_type("sensor_msgs/msg/Imu") == "sensor_msgs::msg::dds_::Imu_"

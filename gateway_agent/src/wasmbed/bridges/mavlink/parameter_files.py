@@ -106,6 +106,10 @@ class ParameterCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def holds(self, vehicle: str) -> bool:
+        """Whether there is something of this vehicle, under whatever hash."""
+        return self._path(vehicle).is_file()
+
     def load(self, vehicle: str, hash_check: int) -> dict[str, Parameter] | None:
         """The parameters stored under this hash; None when there are none or the file is damaged."""
         try:

@@ -65,12 +65,16 @@ class ParameterResult:
 
 @dataclass(frozen=True, slots=True)
 class ParameterList:
-    """All parameters by name, the vehicle's hash when it has one, and what is missing when it is not complete."""
+    """All parameters by name, the vehicle's hash when it has one, and what is missing when it is not complete.
+
+    `cached` ones were not transferred: the vehicle's hash said that they are still the same.
+    """
 
     parameters: dict[str, Parameter]
     hash: int | None = None
     missing: tuple[int, ...] = ()
     outcome: ParameterOutcome = ParameterOutcome.DONE
+    cached: bool = False
 
     @property
     def ok(self) -> bool:

@@ -25,6 +25,7 @@ from wasmbed.bridges.mavlink.missions import ClearPlan, DownloadPlan, MissionPro
 from wasmbed.bridges.mavlink.modes import AUTOPILOT_ARDUPILOT
 from wasmbed.bridges.mavlink.offboard import Offboard, Phase
 from wasmbed.bridges.mavlink.operations import Ids, Operation
+from wasmbed.bridges.mavlink.parameter_files import ParameterCache
 from wasmbed.bridges.mavlink.parameter_values import Encoding, Number, encoding_of
 from wasmbed.bridges.mavlink.parameters import (
     ListParameters,
@@ -235,10 +236,22 @@ class Vehicle:
             return found
         return await self.run(WriteParameter(self.ids, name, value, found.parameter.type, self.encoding))
 
-    async def list_parameters(self, on_progress: Callable[[int, int], None] | None = None) -> ParameterList:
-        """Read all parameters."""
+    async def list_parameters(
+        self, on_progress: Callable[[int, int], None] | None = None, cache: ParameterCache | None = None
+    ) -> ParameterList:
+        """Read all parameters; those in `cache` when the vehicle's hash is still theirs, without a transfer."""
+        name = f"vehicle-{self.ids.system}-{self.ids.component}"
         async with self._transfer:
-            return await self.run(ListParameters(self.ids, self.encoding, on_progress))
+            if cache is not None and cache.holds(name):
+                found = await self.parameter_hash()
+                kept = None if found is None else cache.load(name, found)
+                if kept is not None:
+                    return ParameterList(kept, found, cached=True)
+            listed = await self.run(ListParameters(self.ids, self.encoding, on_progress))
+            # One that was changed meanwhile would be kept under the hash of before.
+            if cache is not None and listed.hash is not None and await self.parameter_hash() == listed.hash:
+                await asyncio.to_thread(cache.store, name, listed)
+        return listed
 
     async def parameter_hash(self) -> int | None:
         """PX4's hash over all parameters; None when the vehicle has none."""

@@ -84,13 +84,3 @@ def dds_request(name: str) -> str:
 
 def dds_reply(name: str) -> str:
     return f"rr{name}Reply"
-
-
-def ros_topic(dds_name: str) -> str | None:
-    """The ROS topic of a DDS topic, None when it is none."""
-    return dds_name[2:] if dds_name.startswith("rt/") else None
-
-
-def versioned_topic(name: str, message_version: int | None) -> str:
-    """PX4 appends `_v<N>` to the topic of a message whose MESSAGE_VERSION is above 0."""
-    return f"{name}_v{message_version}" if message_version else name

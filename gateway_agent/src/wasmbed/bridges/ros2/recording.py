@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from mcap.exceptions import McapError
@@ -23,7 +24,7 @@ from wasmbed.bridges.ros2.errors import ConfigurationError
 from wasmbed.bridges.ros2.types.render import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wasmbed.bridges.ros2.backend import Received, Subscription
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MAX_TOPICS: Final = 1000
 _CHUNK_BYTES: Final = 1 << 20
+_LOOK_S: Final = 0.02
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
 
 
@@ -290,25 +292,46 @@ class Recorded:
     stamp_ns: int
 
 
-def read(folder: Path) -> Iterator[Recorded]:
-    """The messages of a recording, file by file, each in the order of time; raises ConfigurationError."""
-    files = sorted(folder.glob("*.mcap"), key=lambda path: int(path.stem.rpartition("_")[2] or 0))
+def read(folder: Path, topics: Sequence[str] = ()) -> Iterator[Recorded]:
+    """The messages of a recording or of one file, file by file, each in the order of time; raises ConfigurationError.
+
+    With `topics`, shell patterns, only theirs.
+    """
+    files = [folder] if folder.is_file() else sorted(folder.glob("*.mcap"), key=_place)
     if not files:
         raise ConfigurationError(f"recording: {folder} has no .mcap file")
     for path in files:
         try:
             with path.open("rb") as stream:
                 for found, channel, message in make_reader(stream).iter_messages():
-                    if channel.message_encoding == "cdr" and found is not None:
+                    wanted = not topics or any(fnmatchcase(channel.topic, pattern) for pattern in topics)
+                    if wanted and channel.message_encoding == "cdr" and found is not None:
                         yield Recorded(channel.topic, found.name, message.data, message.log_time)
         except (McapError, OSError, ValueError) as error:
             raise ConfigurationError(f"recording: {path}: {error}") from None
 
 
+def _place(path: Path) -> tuple[int, str]:
+    """Files are numbered, `name_10.mcap` behind `name_9.mcap`; one of somebody else may have no number."""
+    number = path.stem.rpartition("_")[2]
+    return (int(number) if number.isdecimal() else -1, path.name)
+
+
 def replay(
-    folder: Path, node: Node, qos: QosProfile, *, rate: float = 1.0, stop: threading.Event | None = None
+    folder: Path,
+    node: Node,
+    qos: QosProfile,
+    *,
+    rate: float = 1.0,
+    topics: Sequence[str] = (),
+    wait_s: float = 0.0,
+    stop: threading.Event | None = None,
+    tell: Callable[[float, Mapping[str, int]], None] = lambda _seconds, _counts: None,
 ) -> dict[str, int]:
     """Publish a recording in its own time times rate; blocks, so run it on a thread. Returns messages by topic.
+
+    `topics` are shell patterns of those to publish, all without one. The first message of a topic waits `wait_s`
+    seconds for a subscriber. `tell` gets the seconds of the recording that are over and messages by topic.
 
     Raises:
         ConfigurationError: the folder, or a topic whose type is not known.
@@ -319,15 +342,22 @@ def replay(
     began = time.monotonic()
     first: int | None = None
     try:
-        for item in read(folder):
+        for item in read(folder, topics):
             first = item.stamp_ns if first is None else first
-            delay = (item.stamp_ns - first) / 1e9 / rate - (time.monotonic() - began)
-            if stop.wait(max(0.0, delay)):
+            seconds = (item.stamp_ns - first) / 1e9
+            if stop.wait(max(0.0, seconds / rate - (time.monotonic() - began))):
                 break
-            if item.topic not in publishers:
-                publishers[item.topic] = node.backend.create_publisher(item.topic, item.type, qos)
-            publishers[item.topic].publish(item.data)
+            publisher = publishers.get(item.topic)
+            if publisher is None:
+                publisher = publishers[item.topic] = node.backend.create_publisher(item.topic, item.type, qos)
+                opened = time.monotonic()
+                while not publisher.statistics.matched and time.monotonic() - opened < wait_s:
+                    if stop.wait(_LOOK_S):
+                        break
+                began += time.monotonic() - opened
+            publisher.publish(item.data)
             counts[item.topic] = counts.get(item.topic, 0) + 1
+            tell(seconds, counts)
     finally:
         for publisher in publishers.values():
             publisher.close()

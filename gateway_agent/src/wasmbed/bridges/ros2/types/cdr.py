@@ -70,11 +70,6 @@ def check_end(data: bytes, offset: int) -> None:
         raise CdrError(f"{len(data) - offset} bytes follow the message")
 
 
-def count_of(order: str, data: bytes, offset: int) -> int:
-    """The length before a sequence whose place is aligned to four."""
-    return int(_U4[order].unpack_from(data, offset)[0])
-
-
 def check_count(count: int, least: int, bound: int, remaining: int) -> None:
     """Check the length of a sequence before anything is allocated for it."""
     if bound and count > bound:
