@@ -4,7 +4,10 @@
 
 #include <stdbool.h>
 
-/* From the timer's interrupt, at least every 200 ms: true when the main loop gave no sign of life for too long. */
+/* Of the time between two ticks at most this counts; the timer comes every 200 ms. */
+#define SUPERVISE_STEP_US 250000u
+
+/* From the timer's interrupt: true when the main loop gave no sign of life for too long. */
 bool supervise_overdue(void);
 
 #endif

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import struct
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PX4 = Provision(device=DEVICE, available=("px4",), link=True, sensors=())
 GRANTS = ("wasmbed:sys", "wasmbed:px4")
 SETPOINT_MS = 50
+# Longer than the main loop may give no sign of life (HAL_SUPERVISION_US).
+HELD_S = 6.0
 # Longer than a setpoint may wait, by far.
 GAP = 3000 // SETPOINT_MS
 
@@ -61,6 +64,28 @@ async def test_application_hears_nothing_of_an_agent_that_restarts(device: Devic
     assert device.lines().count("began") == 1
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_machine_that_its_host_held_is_not_taken_for_a_stuck_one(device: Device) -> None:
+    """A busy host had idle boards reset: their clock had gone on while they could not run."""
+    text = application(
+        "timer",
+        data='(data (i32.const 0) "begantick")',
+        init="""(call $say (i32.const 0) (i32.const 5))
+                (drop (call $timer (i32.const 0) (i32.const 1000) (i32.const 1000)))""",
+        event="(call $say (i32.const 5) (i32.const 4))",
+    )
+    await device.run(text)
+    # It sleeps between two ticks.
+    await device.line("tick")
+    assert device.process is not None
+    device.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(HELD_S)
+    device.process.send_signal(signal.SIGCONT)
+    await device.line("tick", device.lines().count("tick") + 2)
+    assert device.lines().count("began") == 1
+    await device.ready()
+    assert await device.mcu.crash() is None
 
 
 async def test_what_an_application_owned_is_released_when_it_fails(device: Device) -> None:
