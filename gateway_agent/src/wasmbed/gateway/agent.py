@@ -29,7 +29,8 @@ from wasmbed.gateway.fleet import Fleet
 from wasmbed.gateway.flight_service import FlightService
 from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.lease import renew_lease
-from wasmbed.gateway.lines import LineMetrics, Lines
+from wasmbed.gateway.line_metrics import LineMetrics
+from wasmbed.gateway.lines import Lines
 from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
 from wasmbed.gateway.placements import Placements
