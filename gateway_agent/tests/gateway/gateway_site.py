@@ -185,9 +185,12 @@ class Site:
             return 0, str(error)
         return answer.status_code, answer.text
 
+    def metrics(self) -> str:
+        return requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=30).text
+
     def metric(self, name: str) -> float:
-        text = requests.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=30).text
-        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+        lines = self.metrics().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
     def get(self, path: str) -> dict[str, Any]:
         answer = self.http.get(self.cluster.url + path, timeout=30)

@@ -244,6 +244,44 @@ def test_changed_route_is_an_update_that_moves_the_subscription(
         site.wait_state("watch", "Running")
 
 
+def test_routes_of_the_gateway_are_for_the_applications_they_name(
+    new_host: Callable[..., Site], codecs: CodecFactory
+) -> None:
+    """The application finds them by name like its own, of which one wins; the policy counts for both."""
+    number = domain()
+    secret = {"topic": "/secret", "name": "secret", "type": "std_msgs/String", "direction": "publish"}
+    configured = [{"applications": ["default/watch*"], **ROUTES}, {"applications": ["*/spy"], "topics": [secret]}]
+    site = new_host(ros2=ros2_section(number, routes=configured))
+    digest = site.push("watch", WATCH)
+    own = json.loads(json.dumps(ROUTES["topics"][0])) | {"topic": "/{device}/imu2"}
+    site.place("watch", digest, device="drone-7", grants=GRANTS)
+    site.place("watch-own", digest, device="drone-7", grants=GRANTS, ros2={"topics": [own]})
+    site.place("other", digest, device="drone-7", grants=GRANTS)
+    site.place("watch-not", digest, device="drone-7", grants=["wasmbed:sys"])
+    site.place("spy", digest, device="drone-7", grants=GRANTS)
+    site.wait_state("watch", "Running")
+    site.wait_state("watch-own", "Running")
+    site.wait_state("other", "Failed")
+    site.wait_state("watch-not", "Failed")
+    refusal = "ros2.routes of the gateway's configuration, topics secret.topic: /secret: the gateway's policy.publish"
+    assert refusal in site.wait_state("spy", "Failed")["message"]
+    alarms: list[str] = []
+    with other_node(codecs, number) as other:
+        other.subscription("/drone_7/alarm", STRING, lambda message: alarms.append(message.data))
+        publishers = [other.publisher(f"/drone_7/{name}", IMU, qos.SENSOR_DATA) for name in ("imu", "imu2")]
+        eventually(lambda: [it.statistics.matched for it in publishers] == [1, 1], "a subscription of each")
+        message: Any = codecs.cls(IMU)()
+        message.linear_acceleration.z = 35.0
+
+        def shaken() -> bool:
+            publishers[0].publish(message)
+            time.sleep(0.02)
+            return bool(alarms)
+
+        eventually(shaken, "an alarm")
+        assert set(alarms) == {"shaken"}
+
+
 def test_slow_application_at_10000_messages_a_second_costs_bounded_memory_and_counted_drops(
     new_host: Callable[..., Site], codecs: CodecFactory
 ) -> None:

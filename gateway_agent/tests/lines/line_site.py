@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 1.0
 BAUD = 115_200
+# No memory of either board is there.
+NOWHERE = 0x60000000
+DEBUGGER_S = 60.0
 QEMU = {
     "stm32": ["qemu-system-arm", "-M", "netduinoplus2", "-icount", "shift=3,sleep=on"],
     "hifive1": ["qemu-system-riscv32", "-M", "sifive_e", "-icount", "shift=6,sleep=on"],
@@ -78,6 +83,23 @@ class Board:
         """Of the line: as fast as QEMU is, or paced by wasmbed-serial."""
         return f"tcp:127.0.0.1:{self.port}" if self.port else f"unix:{self.socket}"
 
+    def crash(self) -> None:
+        """Send the core where there is no memory, by QEMU's debugger port (GDB's remote protocol)."""
+        pc = {"stm32": "f", "hifive1": "20"}[self.board]
+        with socket.socket(socket.AF_UNIX) as debugger:
+            debugger.settimeout(DEBUGGER_S)
+            debugger.connect(str(self.site.folder / f"{self.name}.gdb"))
+            # Registers can be written once the description of the core was read.
+            for text in ("qXfer:features:read:target.xml:0,fff", f"P{pc}={NOWHERE.to_bytes(4, 'little').hex()}", "D"):
+                debugger.sendall(f"+${text}#{sum(text.encode()) % 256:02x}".encode())
+                answer = b""
+                # A note that the machine stopped may come before.
+                while not (found := re.search(rb"\$([^T#][^#]*)?#", answer)):
+                    more = debugger.recv(4096)
+                    assert more, f"QEMU ended at {text}"
+                    answer += more
+                assert text[0] == "q" or found[1] == b"OK", f"QEMU refused {text}: {answer!r}"
+
     @property
     def pid(self) -> int:
         """Of the machine that is on."""
@@ -90,7 +112,7 @@ class Board:
             [
                 *QEMU[self.board], "-display", "none", "-monitor", "none", "-kernel", self.flash.name, "-serial",
                 f"unix:{self.socket.relative_to(self.site.folder)},server=on,wait=off", "-semihosting-config",
-                f"enable=on,target=native,arg={self.flash.name}",
+                f"enable=on,target=native,arg={self.flash.name}", "-gdb", f"unix:{self.name}.gdb,server=on,wait=off",
             ],
             cwd=self.site.folder, stdin=subprocess.DEVNULL,
         )  # fmt: skip

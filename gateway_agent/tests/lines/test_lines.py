@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from line_site import LineSite
 
 pytestmark = pytest.mark.timeout(240)
+# Of an instruction that is fetched where nothing is: IBUSERR of CFSR, instruction access fault of mcause.
+CAUSES = {"stm32": "0x100", "hifive1": "0x1"}
 
 
 @pytest.mark.parametrize("board", ["stm32", "hifive1"])
@@ -104,3 +106,28 @@ def test_a_copy_of_a_device_at_another_line_is_refused(line_site: LineSite) -> N
     eventually(lambda: line_site.refusals("Duplicate"), "a refusal", 60)
     line_site.place_on("small", line_site.push("small", small()), device)
     line_site.wait_state("small", "Running")
+
+
+@pytest.mark.parametrize("board", ["stm32", "hifive1"])
+def test_a_crash_is_told_with_its_place_once_and_forgotten_on_the_board(line_site: LineSite, board: str) -> None:
+    device = line_site.board(board, "dev-1")
+    line_site.begin()
+    line_site.wait_link("dev-1", "Connected")
+    line_site.place_on("small", line_site.push("small", small()), device)
+    line_site.wait_state("small", "Running")
+    word = line_site.wait_line("small").word
+    of = 'device="default/dev-1"'
+    assert line_site.metric(f"wasmbed_agent_line_crashes_total{{{of}") == 0
+    device.crash()
+    eventually(lambda: line_site.metric(f"wasmbed_agent_line_crashes_total{{{of}") == 1, "the record was fetched", 60)
+    (line,) = [line for line in line_site.log.read_text().splitlines() if "device crashed" in line]
+    assert f"device=default/dev-1 what=instruction kind=4 cause={CAUSES[board]} pc=0x60000000 " in line
+    assert " count=1 reset=crash" in line
+    (figure,) = [text for text in line_site.metrics().splitlines() if text.startswith("wasmbed_agent_line_last_crash{")]
+    for label in (of, 'what="instruction"', f'cause="{CAUSES[board]}"', 'pc="0x60000000"', 'reset="crash"'):
+        assert label in figure
+    # Its applications run again, and the record is gone there.
+    eventually(lambda: line_site.wait_line("small").word != word, "the application runs again", 60)
+    eventually(lambda: line_site.metric(f"wasmbed_agent_line_crashed{{{of}") == 0, "the record is forgotten", 60)
+    boots = f'wasmbed_agent_line_device{{counter="boots",{of}}}'
+    eventually(lambda: line_site.metric(boots) == 2, "its own counters", 60)

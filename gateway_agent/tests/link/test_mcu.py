@@ -138,7 +138,7 @@ async def test_events_arrive_once_and_in_order_and_requests_come_back(tmp_path: 
         }
         statistics = await at.mcu.device_statistics()
         # A session that began anew under this much loss may have brought one event twice; none is ever missing.
-        assert count <= statistics["app 64"] <= count + len(at.links)
+        assert count <= statistics["uart_received"] <= count + len(at.links)
 
 
 async def test_telemetry_is_newest_only_while_it_waits(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from wasmbed.gateway.fleet import Fleet
 from wasmbed.gateway.flight_service import FlightService
 from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.lease import renew_lease
-from wasmbed.gateway.lines import LineMetrics, Lines
+from wasmbed.gateway.line_metrics import LineMetrics
+from wasmbed.gateway.lines import Lines
 from wasmbed.gateway.logs import LogForwarder
 from wasmbed.gateway.metrics import Metrics
 from wasmbed.gateway.placements import Placements
@@ -81,7 +82,8 @@ class Agent:
         )
         self._logs = LogForwarder(self.metrics)
         self._fleet = Fleet(artifacts, self.metrics, self._on_shown, self._on_link)
-        self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics)
+        routes = config.ros2.routes if config.ros2 is not None else ()
+        self._placements = Placements(config.gateway, store, self._fleet, self._writer, self.metrics, routes)
         self._vehicles = FlightService(config.mavlink, store, self.metrics.registry, self.health)
         self._placements.on_placements.append(self._vehicles.set_placements)
         flight = self._vehicles.flight

@@ -12,9 +12,6 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from wasmbed.api import DeviceClass
 from wasmbed.gateway.line_keys import LineKeys, key_of
 from wasmbed.link.line import Endpoint
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from wasmbed.gateway.hostcalls import HostedRuntime
     from wasmbed.gateway.reconcile import Reconciler
     from wasmbed.gateway.session import Services
+    from wasmbed.link.records import Crash
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +49,8 @@ class Lines:
         """By which of the gateway's keys a device knew it last, `current` or `previous`, since the agent runs."""
         self.next_keys: dict[str, str] = {}
         """The public keys that devices made to replace theirs."""
+        self.crashes: dict[str, tuple[int, Crash, str]] = {}
+        """How many crash records were fetched from a device since the agent runs, the last one, and what reset it."""
         self._endpoints = [Endpoint.parse(address) for address in config.addresses]
         self._lines: list[McuLine] = []
 
@@ -123,6 +123,9 @@ class McuLine:
         self._change = asyncio.Event()
         self._state = LinkState(False)
         self.device = ""
+        self.statistics: dict[str, int] = {}
+        """The device's own counters, as it told them last."""
+        self._heartbeat_s = heartbeat_s
         self.session = McuSession(
             endpoint,
             lines.candidates,
@@ -178,7 +181,7 @@ class McuLine:
                     _log.exception("session failed device=%s", self.device)
                     self.session.drop("the gateway failed to serve the device")
                 finally:
-                    self.device = ""
+                    self.device, self.statistics = "", {}
 
     async def _serve(self) -> None:
         """Until this session ends, or another one begins."""
@@ -200,6 +203,7 @@ class McuLine:
         hosted = await self._attach(reconciler)
         # Not before it is known what runs there, or all of it would be started anew.
         work.append(tasks.create_task(reconciler.run()))
+        work.append(tasks.create_task(self._watch_statistics()))
         try:
             async for event in self.session.events():
                 if isinstance(event, LogEvent):
@@ -218,6 +222,7 @@ class McuLine:
             try:
                 await self._change_keys()
                 await self.session.info()
+                await self._fetch_crash()
                 instances = await self.session.list()
                 hosted, instances = await self._services.hosts.attach(self.session, instances, reconciler.wanted)
             except (RuntimeGone, RequestRefused) as error:
@@ -249,48 +254,32 @@ class McuLine:
         except RequestRefused as error:
             _log.warning("key not changed device=%s error=%s; another change is under way", self.device, error)
 
+    async def _fetch_crash(self) -> None:
+        """Tell of the crash whose record waits on the device, and forget it there: at least once, if the link goes."""
+        health = self.session.health
+        if health is None or not health.crashed:
+            return
+        try:
+            record = await self.session.crash()
+            if record is None:
+                return
+            count, *_ = self._parent.crashes.get(self.device, (0,))
+            self._parent.crashes[self.device] = (count + 1, record, health.reset_reason)
+            _log.error(
+                "device crashed device=%s what=%s kind=%d cause=0x%x pc=0x%08x address=0x%08x place=0x%x uptime_s=%d "
+                "count=%d reset=%s",
+                *(self.device, record.what, record.kind, record.cause, record.pc, record.address, record.place),
+                *(record.uptime_s, record.count, health.reset_reason),
+            )
+            await self.session.clear_crash()
+        except (RuntimeGone, RequestRefused) as error:  # what runs there matters more
+            _log.warning("crash record not fetched device=%s error=%s", self.device, error)
 
-class LineMetrics(Collector):
-    """Figures of the lines whose device is there, by device."""
-
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing is known before the first session."""
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        """One figure a device and kind."""
-        figures = {
-            "received_bytes": ("Bytes from the device", lambda mcu: mcu.traffic.bytes_in),
-            "sent_bytes": ("Bytes to the device", lambda mcu: mcu.traffic.bytes_out),
-            "backlog_bytes": ("Bytes that wait to be sent", lambda mcu: mcu.backlog_bytes),
-            "uptime_seconds": ("Since the device started", lambda mcu: mcu.health.uptime_s if mcu.health else 0),
-            "crashed": ("A crash record waits on the device", lambda mcu: bool(mcu.health and mcu.health.crashed)),
-            "trip_seconds": ("Last request's way there and back", lambda mcu: mcu.traffic.last_trip_s),
-            "repeated": ("Requests that were asked again", lambda mcu: mcu.traffic.repeated),
-            "bad_frames": ("Bytes that were no frame", lambda mcu: mcu.traffic.secure.bad_frames),
-            "forged": ("Messages that were not authentic", lambda mcu: mcu.traffic.secure.forged),
-            "replays": ("Messages that were there before", lambda mcu: mcu.traffic.secure.replays),
-        }
-        for name, (text, value) in figures.items():
-            metric = GaugeMetricFamily(f"wasmbed_agent_line_{name}", text, labels=["device"])
-            for line in self._lines.lines:
-                if line.device:
-                    metric.add_metric([line.device], float(value(line.session)))  # type: ignore[no-untyped-call]
-            yield metric
-        keys = GaugeMetricFamily(
-            "wasmbed_agent_line_gateway_key",
-            "By which key a device knows the gateway: current, previous, or unknown since the agent runs",
-            labels=["device", "key"],
-        )
-        for device in self._lines.devices():
-            keys.add_metric([device, self._lines.key_states.get(device, "unknown")], 1.0)
-        yield keys
-        made = GaugeMetricFamily(
-            "wasmbed_agent_line_next_key", "The public key a device made to replace its own", labels=["device", "key"]
-        )
-        for device, key in self._lines.next_keys.items():
-            made.add_metric([device, key], 1.0)
-        yield made
+    async def _watch_statistics(self) -> None:
+        """Ask for the device's own counters as often as it gives a sign of life."""
+        while True:
+            try:
+                self.statistics = await self.session.device_statistics()
+            except (RuntimeGone, RequestRefused) as error:
+                _log.debug("statistics not readable device=%s error=%s", self.device, error)
+            await asyncio.sleep(self._heartbeat_s)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from wasmbed.api import PLACEMENT, ApiObjectError, Placement, PlacementStatus, timestamp
 from wasmbed.gateway.model import Shown, Wanted, merge_instances, placement_instances
+from wasmbed.gateway.ros2_routes import with_configured
 from wasmbed.gateway.status import placement_status, settled
 from wasmbed.gateway.writer import StatusWriter, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from wasmbed.gateway.fleet import Fleet
     from wasmbed.gateway.metrics import Metrics
+    from wasmbed.gateway.ros2_routes import Ros2RoutesConfig
     from wasmbed.gateway.state import Store
 
 _log = logging.getLogger(__name__)
@@ -28,8 +30,17 @@ Object = dict[str, Any]
 class Placements:
     """Every Placement of one gateway. Changes of one turn of the loop reach the reconciler together."""
 
-    def __init__(self, gateway: str, store: Store, fleet: Fleet, writer: StatusWriter, metrics: Metrics) -> None:
-        self._gateway = gateway
+    def __init__(
+        self,
+        gateway: str,
+        store: Store,
+        fleet: Fleet,
+        writer: StatusWriter,
+        metrics: Metrics,
+        routes: Sequence[Ros2RoutesConfig] = (),
+    ) -> None:
+        """`routes` are the operator's of ROS 2."""
+        self._gateway, self._routes = gateway, tuple(routes)
         self._store = store
         self._fleet = fleet
         self._writer = writer
@@ -149,7 +160,7 @@ class Placements:
                 return
         elif before is not None:
             self._forget(before)
-        self._instances[name] = placement_instances(placement)
+        self._instances[name] = placement_instances(with_configured(placement, self._routes))
         self._changed.add(name)
         self._unsaved[name] = _saved(item)
 

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from wasmbed.bridges.ros2 import Ros2Error
 from wasmbed.gateway.ros2_bridges import Ros2Bridges
+from wasmbed.gateway.ros2_routes import place_of
 from wasmbed.gateway.ros2_session import Ros2Session
 from wasmbed.hostcalls import BadCallError, Ended, HostCall, Instance, Outcome, Outlet, RefusedError, Status
 
@@ -91,7 +92,7 @@ class Ros2Backend(Collector):
         try:
             routes = await self._bridges.routes(spec, instance.device, domain)
         except Ros2Error as error:
-            raise RefusedError(f"communication.ros2.{error}") from None
+            raise RefusedError(place_of(str(error), spec)) from None
         session = self._sessions[instance.name] = Ros2Session(instance, domain, routes, self._bridges.post)
         await self._bridges.join(session)
 

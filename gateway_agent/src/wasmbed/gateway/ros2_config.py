@@ -14,6 +14,7 @@ from wasmbed.bridges.ros2.errors import Ros2Error
 from wasmbed.bridges.ros2.qos import QosProfile, profile
 from wasmbed.bridges.ros2.rclpy import RclpyInstallation
 from wasmbed.bridges.ros2.recording import RecordingLimits
+from wasmbed.gateway.ros2_routes import MAX_CONFIGURED, Ros2RoutesConfig
 
 MAX_DOMAIN = 232
 MAX_RECORDED = 256
@@ -120,7 +121,7 @@ class Ros2Config:
     """The whole section; `node` is wasmbed_<gateway> without one, `domain` that of applications that name none."""
 
     domain: int = 0
-    backend: Literal["dds", "rclpy"] = "dds"
+    backend: Literal["dds", "rclpy", "auto"] = "dds"
     distribution: Literal["humble", "jazzy", "kilted"] = "jazzy"
     px4_release: Literal["1.14", "1.15", "1.16", "1.17", "1.18"] | None = None
     packages: tuple[Path, ...] = ()
@@ -131,10 +132,13 @@ class Ros2Config:
     rclpy: Ros2RclpyConfig | None = None
     policy: Ros2PolicyConfig = field(default_factory=Ros2PolicyConfig)
     recording: Ros2RecordingConfig | None = None
+    routes: tuple[Ros2RoutesConfig, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.domain <= MAX_DOMAIN:
             raise ValueError(f"domain must be 0 to {MAX_DOMAIN}, not {self.domain}")
+        if sum(item.count() for item in self.routes) > MAX_CONFIGURED:
+            raise ValueError(f"routes must be {MAX_CONFIGURED} at most")
         if self.backend == "rclpy" and self.rclpy is None:
             raise ValueError("the backend rclpy needs rclpy.python, an interpreter that has it")
         try:

@@ -198,14 +198,17 @@ class McuOperations:
     # ---- records and control ----------------------------------------------------------------------------------
 
     async def device_statistics(self) -> dict[str, int]:
-        """Return the device's own counters; those of its application part as `app NUMBER`."""
+        """Return the device's own counters by name; those that have none here as `app_NUMBER`."""
         body = await self._ask(Op.READ, Id.STATISTICS, {})
         counters = body.get(0)
         if not isinstance(counters, list) or not all(type(value) is int for value in counters):
             raise RuntimeGone("the device's statistics are not readable")
         found = dict(zip(records.COUNTERS, counters, strict=False))
-        more = {f"app {key}": value for key, value in body.items() if key != 0 and type(value) is int}
-        return {**found, **more}
+        names = dict(enumerate(records.APP_COUNTERS, records.FIRST_APP_COUNTER))
+        for key, value in body.items():
+            if type(key) is int and key != 0 and type(value) is int:
+                found[names.get(key, f"app_{key}")] = value
+        return found
 
     async def crash(self) -> Crash | None:
         """Return the record of the last crash, None when there is none."""

@@ -23,6 +23,11 @@ COUNTERS: Final = (
     "frames_in", "frames_out", "bad_frames", "replays", "forged", "handshakes", "refused", "rekeys", "requests",
     "bad_requests", "lost",
 )  # fmt: skip
+# Of the firmware's application part, numbered from 64.
+FIRST_APP_COUNTER: Final = 64
+APP_COUNTERS: Final = (
+    "uart_received", "uart_sent", "uart_lost", "uart_errors", "stack_used_bytes", "stack_bytes", "boots",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Crash:
-    """The record of a crash; cause, pc, address and status are the core's registers as the board's README says."""
+    """The record of a crash: the core's registers, and in status its kind, the reset and the place in the firmware."""
 
     cause: int
     pc: int
@@ -89,6 +94,16 @@ class Crash:
         """Read the answer to CRASH; raises SmpError."""
         cause, pc, address, status, uptime_s, count = (smp.number(body, key) for key in range(6))
         return cls(cause, pc, address, status, uptime_s, count, smp.text(body, 6))
+
+    @property
+    def kind(self) -> int:
+        """What `what` says in words (firmware/include/crash.h)."""
+        return self.status & 0xFF
+
+    @property
+    def place(self) -> int:
+        """Where the main loop was last: 1 link, 2 idle, 0x100 and up in an application."""
+        return self.status >> 16
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,8 @@ def _scalar(value: object, hint: Any, source: str, where: str) -> Any:
         return Path(value)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
+    if hint is Any:  # a field that the dataclass judges itself
+        return value
     # bool is a subclass of int, and `yes` where a number belongs is a mistake.
     if hint in (str, int, bool) and type(value) is hint:
         return value
