@@ -251,31 +251,46 @@ def connect(port: int, count: int) -> list[tuple[socket.socket, list[bytes]]]:
     return vehicles
 
 
+# Messages a second of each vehicle.
+FLEET_HZ = 50.0
+PX4_HZ = 250.0
+
+
 def cpu_shares(seconds: float) -> dict[str, float]:
-    """Processor shares in per cent of one core: 1, 10 and 100 vehicles, and MAVProxy with one."""
+    """Processor shares in per cent of one core: 1, 10, 100 vehicles at one rate; one at PX4's, and MAVProxy with it.
+
+    A wake-up costs more than a message, so a hundred vehicles are compared with one that sends as much in such bursts.
+    """
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, router(f"{folder}/echo") as (process, ports):
         station = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         station.connect(("127.0.0.1", ports[1]))
         station.send(frames_of(250, 1)[0])
-        for count, rate in ((1, 250.0), (10, 50.0), (100, 50.0)):
+        for name, count, rate in (
+            *((f"{count}_vehicles", count, FLEET_HZ) for count in (1, 10, 100)),
+            ("1_vehicle_for_100", 1, FLEET_HZ),
+            ("at_px4_rates", 1, PX4_HZ),
+        ):
             vehicles = connect(ports[0], count)
+            if name == "1_vehicle_for_100":
+                ((channel, frames),) = vehicles
+                vehicles = [(channel, frames[at:] + frames[:at]) for at in range(100)]
             send_paced(vehicles, rate, 1.0)
             before, started = cpu_s(process.pid), time.monotonic()
             sent = send_paced(vehicles, rate, seconds)
             passed = time.monotonic() - started
-            figures[f"cpu_percent_{count}_vehicles"] = 100 * (cpu_s(process.pid) - before) / passed
-            figures[f"messages_per_s_{count}_vehicles"] = sent / passed
-            figures[f"cpu_us_per_message_{count}_vehicles"] = 1e6 * (cpu_s(process.pid) - before) / sent
+            figures[f"cpu_percent_{name}"] = 100 * (cpu_s(process.pid) - before) / passed
+            figures[f"messages_per_s_{name}"] = sent / passed
+            figures[f"cpu_us_per_message_{name}"] = 1e6 * (cpu_s(process.pid) - before) / sent
             for channel, _ in vehicles:
                 channel.close()
         station.close()
-    one, hundred = (figures[f"cpu_us_per_message_{count}_vehicles"] for count in (1, 100))
+    one, hundred = (figures[f"cpu_us_per_message_{name}"] for name in ("1_vehicle_for_100", "100_vehicles"))
     figures["cpu_growth_1_to_100_vehicles"] = hundred / one
     share = mavproxy_share(seconds)
     if share is not None:
         figures["mavproxy_cpu_percent_1_vehicle"] = share
-        figures["cpu_ratio_to_mavproxy"] = figures["cpu_percent_1_vehicles"] / share
+        figures["cpu_ratio_to_mavproxy"] = figures["cpu_percent_at_px4_rates"] / share
     return figures
 
 
@@ -304,9 +319,9 @@ def mavproxy_share(seconds: float) -> float | None:
         try:
             time.sleep(4.0)
             vehicles = connect(port, 1)
-            send_paced(vehicles, 250.0, 1.0)
+            send_paced(vehicles, PX4_HZ, 1.0)
             before, started = cpu_s(process.pid), time.monotonic()
-            send_paced(vehicles, 250.0, seconds)
+            send_paced(vehicles, PX4_HZ, seconds)
             return 100 * (cpu_s(process.pid) - before) / (time.monotonic() - started)
         finally:
             process.kill()
@@ -388,6 +403,8 @@ def latency(seconds: float) -> dict[str, float]:
             figures[f"{name}_{figure}_ms"] = statistics.median(second[column] for second in found)
     for column, figure in enumerate(("p50", "p99")):
         figures[f"added_latency_{figure}_ms"] = added(stormy, column)
+    # Above no router at all, which is the scheduler's part too: told, not limited.
+    figures["added_latency_p99_ms_to_direct"] = figures["latency_p99_ms"] - figures["direct_latency_p99_ms"]
     figures["added_latency_p99_ms_without_storm"] = added(quiet, 1)
     figures["added_latency_p99_ms_worst_second"] = max(ours[1] - theirs[1] for ours, theirs in stormy)
     figures["latency_lost"] = sum(second[2] for second in through)
@@ -471,7 +488,7 @@ LIMITS: dict[str, tuple[str, float]] = {
     "mavlink_to_px4_msgs_per_s": (">=", 40_000),
     "route_ratio": (">=", 1.0),
     "added_latency_p99_ms": ("<=", 1.0),
-    # With 100 vehicles a message must not cost more than with one; the rates are others, so twice is allowed.
+    # What a message costs when it comes from one of a hundred vehicles, above what it costs from a single one.
     "cpu_growth_1_to_100_vehicles": ("<=", 2.0),
     "cpu_ratio_to_mavproxy": ("<=", 1.0),
 }

@@ -13,7 +13,8 @@ bridge_latency_p50_us, _p99_us   from that publisher into an application's hands
 bridge_added_p50_us, _p99_us   from where cyclonedds hands a sample over into an application's hands (limit <= 300)
 bridge_cpu_percent          of one core, at that rate
 cbor_added_p99_us           as bridge_added_p99_us, through a route in CBOR
-storm_added_p99_us          as bridge_added_p99_us, with an application beside it that does nothing but host calls
+storm_added_p99_us          as bridge_added_p99_us, at the bridge of an agent through whose dispatcher an application
+                            publishes without end
 routes_N_added_p99_us, _cpu_percent, _rss_mib   with N = 1, 10, 100 routes sharing 1,000 messages a second
 bridge_delivered_per_s      into an application's hands, from a publisher in another process, as fast as it can
 delivered_per_s             read by an application in a runtime behind the agent's host calls, from such a publisher
@@ -24,7 +25,7 @@ application_added_p50_us, _p99_us   from where cyclonedds hands a sample over to
                             1,000 messages a second
 application_latency_p99_us  from the publisher to there
 application_cpu_percent     of one core, at that rate: agent and runtime together
-storm_application_*         the same, with an application beside it in the same worker that does nothing but host calls
+storm_application_*         the same, with that application beside it in the same worker
 application_rss_mib         of agent and runtime, after all that
 load_before                 load average when the run began: on a busy machine wall times mean little
 
@@ -33,7 +34,6 @@ Latencies are measured in three turns each; the figures are medians over the tur
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import hashlib
 import json
@@ -44,15 +44,15 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ros2_application
 import uvloop
 from ros2_application import percentile
-from ros2_roles import IMU, RCLPY, SAMPLE, Process, Storm, backend, bare, free_domain, resident_mib, stamping, wait
-from wasmbed.bridges.ros2 import Bridge, Node, Policy, parse_routes, qos
+from ros2_latencies import WARM_S, Turn, latencies, open_session
+from ros2_roles import IMU, RCLPY, SAMPLE, Process, backend, bare, free_domain, wait
+from wasmbed.bridges.ros2 import Bridge, Node, Policy, qos
 from wasmbed.bridges.ros2.dds import binding
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ LIMITS = {
 }
 ALL = Policy(("/*",), ("/*",), ("/*",), ("/*",), frozenset(range(233)))
 SECONDS = 3.0
-WARM_S = 1.0
 TURNS = 3
 ROUND_TRIPS = 4000
 BATCH = 50
@@ -194,60 +193,14 @@ def latencies_of_bare(domain: int) -> list[float]:
     return found
 
 
-@dataclass
-class Turn:
-    """Seconds from the publisher and from cyclonedds into an application's hands, CPU percent, resident MiB."""
-
-    latencies: list[float]
-    added: list[float]
-    cpu_percent: float
-    rss_mib: float
-
-
 def latencies_of_bridge(domain: int, topics: int, encoding: str) -> Turn:
-    """One turn at 1,000 messages a second over all topics."""
+    """One turn at 1,000 messages a second over all topics, through a bridge without an agent."""
     made = backend(domain, "bench")
     bridge = Bridge(Node(made, made.codecs, name="bench"), ALL, domain)
-    routes = [
-        {"topic": f"/t{number}", "type": SAMPLE, "direction": "subscribe", "encoding": encoding, "qos": {"depth": 1000}}
-        for number in range(topics)
-    ]
-    ready: list[str] = []
-    event = threading.Event()
-
-    def on_ready(name: str) -> None:
-        ready.append(name)
-        event.set()
-
-    session = open_session(bridge, routes, on_ready)
-    taken: dict[int, float] = {}  # by the time a sample carries
-    for shared in bridge._shared.values():
-        shared.subscription._callback = stamping(shared.subscription._callback, taken)  # type: ignore[attr-defined]
-    # In CBOR the map and the name of the first field come before the time.
-    start = 4 if encoding == "cdr" else 1 + 1 + len("timestamp") + 1
-    order = "little" if encoding == "cdr" else "big"
-    found: list[float] = []
-    added: list[float] = []
-    with Process("--role", "pace", "--domain", domain, "--topics", topics):
-        began, cpu = time.monotonic() + WARM_S, 0.0
-        while (now := time.monotonic()) < began + SECONDS:
-            if now > began and not cpu:
-                cpu = time.process_time()
-            event.wait(0.1)
-            event.clear()
-            while ready:
-                name = ready.pop()
-                while (delivery := session.receive(name)) is not None:
-                    now, sent = time.time(), int.from_bytes(delivery.data[start : start + 8], order)
-                    before = taken.pop(sent)
-                    if cpu:
-                        found.append(now - sent / 1e9)
-                        added.append(now - before)
-        percent = (time.process_time() - cpu) / SECONDS * 100
-    rss = resident_mib()
-    session.close()
-    made.context.close()
-    return Turn(found, added, percent, rss)
+    try:
+        return latencies(bridge, domain, topics, encoding, SECONDS)
+    finally:
+        made.context.close()
 
 
 def median_turn(domain: int, topics: int) -> Turn:
@@ -259,16 +212,6 @@ def median_turn(domain: int, topics: int) -> Turn:
         statistics.median(turn.cpu_percent for turn in turns),
         statistics.median(turn.rss_mib for turn in turns),
     )
-
-
-def open_session(bridge: Bridge, routes: list[dict[str, Any]], on_ready: Callable[[str], None]) -> Any:
-    """Sessions belong to an event loop; the topics measured here need none running."""
-
-    async def make() -> Any:
-        parsed = parse_routes({"topics": routes}, bridge.node.resolve, bridge.node.codecs)
-        return bridge.open("bench", parsed, on_ready)
-
-    return asyncio.run(make())
 
 
 def measure_latencies(domain: int) -> dict[str, float]:
@@ -287,8 +230,6 @@ def measure_latencies(domain: int) -> dict[str, float]:
         }.items():
             turns.setdefault(name, []).append(value)
     figures = {name: statistics.median(values) for name, values in turns.items()}
-    with tempfile.TemporaryDirectory(prefix="wb-bench-") as directory, Storm(Path(directory)):
-        figures["storm_added_p99_us"] = median_turn(domain, 1).added[0]
     for number in (1, 10, 100):
         turn = median_turn(domain, number)
         figures |= {

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import CollectorRegistry
+from ros2_latencies import latencies as latencies_at
 from ros2_roles import DEFINITION, IMU, SAMPLE, STORM, Process, resident_mib, stamping
 from wasmbed.gateway.config import AgentConfig
 from wasmbed.gateway.host_instances import route_handles
@@ -24,12 +25,14 @@ from wasmbed.gateway.hostcalls import HostCalls
 from wasmbed.gateway.model import Wanted
 from wasmbed.gateway.ros2 import Ros2Backend
 from wasmbed.gateway.ros2_config import Ros2Config, Ros2DiscoveryConfig, Ros2PolicyConfig
-from wasmbed.hostcalls import HostInstance
+from wasmbed.hostcalls import HostInstance, Status
 from wasmbed.runtime import LogEvent, RuntimeClient, RuntimeGone, StartRequest, StateEvent, abi
 from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+
+    from wasmbed.bridges.ros2 import Bridge
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "gateway_agent/bench/ros2_probe.c"
@@ -62,8 +65,16 @@ def write_package(directory: Path) -> Path:
 class Gateway:
     """An agent without a cluster: backend, dispatcher and a client of the runtime, on the loop of this process."""
 
-    def __init__(self, hosts: HostCalls, backend: Ros2Backend, client: RuntimeClient, runtime_pid: int) -> None:
+    def __init__(
+        self,
+        hosts: HostCalls,
+        registry: CollectorRegistry,
+        backend: Ros2Backend,
+        client: RuntimeClient,
+        runtime_pid: int,
+    ) -> None:
         self.client = client
+        self._registry = registry
         self._hosts, self._backend = hosts, backend
         self._pid = runtime_pid
         self._hosted: Any = None  # from `attach` on
@@ -137,6 +148,22 @@ class Gateway:
             while not reached(await self.read()):  # noqa: ASYNC110 - another process has no event to wait for
                 await asyncio.sleep(0.05)
 
+    def bridge(self, domain: int) -> Bridge:
+        """The agent's bridge in a domain."""
+        found = self._backend._bridges._domains[domain].bridge
+        assert found is not None  # noqa: S101
+        return found
+
+    def published(self) -> float:
+        """How many host calls to publish the agent has answered."""
+        found = (
+            self._registry.get_sample_value(
+                "wasmbed_host_calls_total", {"module": "ros2", "op": "publish", "result": status.name.lower()}
+            )
+            for status in Status
+        )
+        return sum(count or 0.0 for count in found)
+
     def stamp(self, taken: dict[int, float]) -> None:
         """Note for every message when cyclonedds handed it over, by the time it carries."""
         for domain in self._backend._bridges._domains.values():
@@ -178,11 +205,12 @@ async def gateway(domain: int, directory: Path) -> AsyncIterator[Gateway]:
         discovery=Ros2DiscoveryConfig(interfaces=("lo",)),
         policy=Ros2PolicyConfig(("/*",), ("/*",)),
     )
-    hosts = HostCalls(AgentConfig("bench", directory / "none"), CollectorRegistry())
+    registry = CollectorRegistry()
+    hosts = HostCalls(AgentConfig("bench", directory / "none"), registry)
     try:
         async with Ros2Backend.running(ros2, "bench", directory) as backend, await _connect(socket) as client:
             hosts.register(backend, backend)
-            found = Gateway(hosts, backend, client, process.pid)
+            found = Gateway(hosts, registry, backend, client, process.pid)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(hosts.run())]
                 await found.attach()
@@ -274,6 +302,9 @@ async def measure(
                 note(f"{name}_added_p99_us", percentile(added, 0.99) * 1e6)
                 note(f"{name}_latency_p99_us", percentile(sent, 0.99) * 1e6)
                 note(f"{name}_cpu_percent", percent)
+            async with storming(bench):
+                turn = await asyncio.to_thread(latencies_at, bench.bridge(domain), domain, 1, "cdr", seconds)
+            note("storm_added_p99_us", percentile(turn.added, 0.99) * 1e6)
             for prefix, rate in (("", 0.0), ("paced_", PACED_HZ)):
                 note(f"{prefix}delivered_per_s", await delivered(bench, wasm, domain, seconds, rate))
                 if rclpy is not None:
@@ -284,8 +315,13 @@ async def measure(
 
 @contextlib.asynccontextmanager
 async def storming(bench: Gateway) -> AsyncIterator[None]:
-    """One more application in the same runtime, which does nothing but host calls."""
-    await bench.start("storm", bytes(wat2wasm(STORM)), [])
+    """One more application in the same runtime, which publishes without end through the same dispatcher and bridge."""
+    storm = {"topic": "/storm", "name": "storm", "type": "std_msgs/String", "direction": "publish", "encoding": "cdr"}
+    await bench.start("storm", bytes(wat2wasm(STORM)), [storm])
+    published = bench.published()
+    async with asyncio.timeout(WAIT_S):
+        while bench.published() <= published:  # noqa: ASYNC110 - another process has no event to wait for
+            await asyncio.sleep(0.05)
     try:
         yield
     finally:

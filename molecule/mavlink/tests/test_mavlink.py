@@ -10,6 +10,22 @@ if TYPE_CHECKING:
     from lab_site import Site
 
 AGENT = "wasmbed-agent.service"
+# Kind and local address of the sockets of a process that wait for others: TCP in LISTEN, UDP without a peer.
+SOCKETS = """
+import os, sys
+own = set()
+for name in os.listdir(f"/proc/{sys.argv[1]}/fd"):
+    try:
+        own.add(os.readlink(f"/proc/{sys.argv[1]}/fd/{name}"))
+    except FileNotFoundError:
+        pass
+for kind, state in (("udp", "07"), ("tcp", "0A")):
+    for path in (f"/proc/net/{kind}", f"/proc/net/{kind}6"):
+        for row in open(path).readlines()[1:]:
+            fields = row.split()
+            if fields[3] == state and f"socket:[{fields[9]}]" in own:
+                print(kind, fields[1])
+"""
 
 
 def test_the_agent_says_that_its_bridge_runs(site: Site, gateway: str) -> None:
@@ -23,9 +39,20 @@ def test_configuration_is_for_the_agent_alone(site: Site, gateway: str) -> None:
     assert "udpin:0.0.0.0:14540" in part.content_string
 
 
-def test_the_port_is_open_and_only_that(site: Site, gateway: str) -> None:
-    listening = site.run(gateway, "cat /proc/net/udp")
-    assert f":{14540:04X} " in listening
+def test_others_reach_the_port_of_vehicles_and_of_devices_and_no_other_of_the_agent(site: Site, gateway: str) -> None:
+    pid = site.main_pid(gateway, AGENT)
+    lines = site.run(gateway, f"python3 -c '{SOCKETS}' {pid}").splitlines()
+    open_to_others = {tuple(line.split()) for line in lines if "0100007F" not in line}
+    ports = {(kind, int(address.rpartition(":")[2], 16)) for kind, address in open_to_others}
+    assert ports == {("udp", 14540), ("tcp", 8080)}, lines
+
+
+def test_a_serial_autopilot_gets_its_name(site: Site, gateway: str) -> None:
+    rule = site.host(gateway).file("/etc/udev/rules.d/70-wasmbed.rules")
+    assert (rule.user, rule.mode) == ("root", 0o644)
+    (line,) = [line for line in rule.content_string.splitlines() if not line.startswith("#")]
+    assert 'ATTRS{idVendor}=="26ac", ATTRS{idProduct}=="0011", ATTRS{serial}=="7"' in line
+    assert 'SYMLINK+="wasmbed-molecule", GROUP="wasmbed-agent", MODE="0660"' in line
 
 
 def test_ground_stations_of_the_gateway_itself_are_heard_on_loopback_alone(site: Site, gateway: str) -> None:

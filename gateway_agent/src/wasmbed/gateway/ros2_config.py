@@ -121,7 +121,7 @@ class Ros2Config:
     """The whole section; `node` is wasmbed_<gateway> without one, `domain` that of applications that name none."""
 
     domain: int = 0
-    backend: Literal["dds", "rclpy"] = "dds"
+    backend: Literal["dds", "rclpy", "auto"] = "dds"
     distribution: Literal["humble", "jazzy", "kilted"] = "jazzy"
     px4_release: Literal["1.14", "1.15", "1.16", "1.17", "1.18"] | None = None
     packages: tuple[Path, ...] = ()

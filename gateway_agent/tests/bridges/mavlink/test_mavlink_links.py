@@ -6,11 +6,12 @@ import os
 import pty
 import socket
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from pymavlink import mavutil
 from wasmbed.bridges.mavlink.codec import Message, message
 from wasmbed.bridges.mavlink.endpoints import Endpoint, LogEndpoint, MavlinkConfig, parse_address
@@ -258,3 +259,18 @@ def test_a_wrong_address_is_refused(address: str) -> None:
 
 def test_an_ipv6_host_is_in_brackets() -> None:
     assert parse_address("tcp:[::1]:5760").host == "::1"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        test_udp_listener_learns_its_peers_and_lets_them_go,
+        test_gateway_speaks_to_a_udp_server_and_a_command_reaches_only_its_target,
+        test_broadcast_finds_a_ground_station_and_then_speaks_to_it,
+        test_tcp_client_reconnects_when_the_server_comes_back,
+        test_two_tcp_clients_of_the_server_hear_each_other_byte_by_byte,
+    ],
+)
+def test_links_do_the_same_on_the_loop_of_the_agent(case: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """The agent runs on uvloop, whose transports are no subclasses of asyncio's; what runs here else is asyncio's."""
+    uvloop.run(case())

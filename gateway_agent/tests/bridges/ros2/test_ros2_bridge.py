@@ -318,6 +318,24 @@ async def test_a_closed_session_leaves_nothing(site: Site) -> None:
     site.open(topics=[topic()])
 
 
+@pytest.mark.parametrize(
+    ("rclpy", "reason"), [({}, "needs rclpy.python"), ({"rclpy": {"python": "/bin/false"}}, "/bin/false did not start")]
+)
+async def test_dds_is_chosen_where_no_rclpy_comes_up(
+    domain_id: int, caplog: pytest.LogCaptureFixture, rclpy: dict[str, Any], reason: str
+) -> None:
+    section = {"discovery": {"interfaces": ["lo"]}, **rclpy}
+    with caplog.at_level("INFO", "wasmbed.bridges.ros2"):
+        async with start(BridgeConfig.from_dict({"backend": "auto", **section}), domain_id) as bridge:
+            assert bridge.node.backend.name == "dds"
+    assert "backend dds, since there is no rclpy" in caplog.text
+    assert reason in caplog.text
+    if rclpy:
+        with pytest.raises(ConfigurationError, match=reason):
+            async with start(BridgeConfig.from_dict({"backend": "rclpy", **section}), domain_id):
+                pass
+
+
 async def test_the_bridge_offers_parameters_and_its_log(
     domain_id: int, backends: Callable[..., DdsBackend], codecs: CodecFactory
 ) -> None:

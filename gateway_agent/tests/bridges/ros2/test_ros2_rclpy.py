@@ -158,6 +158,14 @@ async def test_rclpy_tells_of_peers_it_cannot_match(peer: Peer, bridged: Node) -
         assert statistics.problems == [f"incompatible QoS with a {kind}: reliability"]
 
 
+async def test_rclpy_is_chosen_where_it_comes_up(ros_python: tuple[str, Path], domain_id: int) -> None:
+    distribution, python = ros_python
+    rclpy = {"python": str(python), "environment": rclpy_environment(domain_id)}
+    config = BridgeConfig.from_dict({"backend": "auto", "distribution": distribution, "rclpy": rclpy})
+    async with start(config, domain_id) as bridge:
+        assert bridge.node.backend.name == "rclpy"
+
+
 async def test_an_application_uses_rclpy_through_its_routes(
     peer: Peer, ros_python: tuple[str, Path], domain_id: int
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import termios
 import tty
 from collections.abc import Callable
+from typing import cast
 
 from wasmbed.bridges.mavlink.endpoints import Address, Endpoint
 from wasmbed.bridges.mavlink.switch import Port, PortOptions, Switch
@@ -22,11 +23,11 @@ class _TcpPeer(asyncio.Protocol):
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
-        self._transport = transport
+        # A stream's transport; uvloop's is not a subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._port = self._link.joined(self, str(transport.get_extra_info("peername")))
         if self._port is None:
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._port is not None:

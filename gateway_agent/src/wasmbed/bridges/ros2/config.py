@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKENDS: Final = ("dds", "rclpy")
+BACKENDS: Final = ("dds", "rclpy", "auto")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _KEYS: Final = {
     "backend": str,
@@ -143,24 +143,7 @@ async def start(
         ConfigurationError, DefinitionError: it cannot be started so.
     """
     codecs = codecs or config.codecs()
-    backend: Backend
-    if config.backend == "rclpy":
-        if config.rclpy is None:
-            raise ConfigurationError("ros2.rclpy: the backend rclpy needs rclpy.python")
-        installation = replace(config.rclpy, environment={**config.discovery.variables(), **config.rclpy.environment})
-        backend = await RclpyBackend.start(
-            installation, codecs, domain_id=domain_id, node=config.node, namespace=config.namespace
-        )
-        backend.on_end = on_end
-    else:
-        backend = DdsBackend(
-            codecs,
-            domain_id=domain_id,
-            node=config.node,
-            namespace=config.namespace,
-            discovery=config.discovery,
-            distribution=config.distribution,
-        )
+    backend = await _backend(config, codecs, domain_id, on_end)
     rules = remappings(config.remap, config.node, config.namespace)
     node = Node(backend, codecs, name=config.node, namespace=config.namespace, remappings=rules)
     handler = RosoutHandler(node)
@@ -175,13 +158,44 @@ async def start(
         await backend.aclose()
 
 
+async def _backend(config: BridgeConfig, codecs: CodecFactory, domain_id: int, on_end: Callable[[], None]) -> Backend:
+    """The backend that is configured; with auto rclpy where it comes up, else DDS, and the log says why."""
+    if config.backend != "dds":
+        try:
+            if config.rclpy is None:
+                raise ConfigurationError("ros2.rclpy: the backend rclpy needs rclpy.python")
+            environment = {**config.discovery.variables(), **config.rclpy.environment}
+            worker = await RclpyBackend.start(
+                replace(config.rclpy, environment=environment),
+                codecs,
+                domain_id=domain_id,
+                node=config.node,
+                namespace=config.namespace,
+            )
+            worker.on_end = on_end
+            log.info("backend rclpy domain=%d rmw=%s", domain_id, worker.rmw)
+            return worker
+        except ConfigurationError as error:
+            if config.backend == "rclpy":
+                raise
+            log.info("backend dds, since there is no rclpy domain=%d reason=%s", domain_id, error)
+    return DdsBackend(
+        codecs,
+        domain_id=domain_id,
+        node=config.node,
+        namespace=config.namespace,
+        discovery=config.discovery,
+        distribution=config.distribution,
+    )
+
+
 def _offer_parameters(node: Node, config: BridgeConfig, domain_id: int, handler: RosoutHandler) -> None:
     def check(name: str, value: Any) -> str | None:
         return None if name != "log_level" or value in _LEVELS else f"one of {', '.join(_LEVELS)} is expected"
 
     node.offer_parameters(
         {
-            "backend": Parameter(config.backend, "How the bridge takes part in ROS 2", read_only=True),
+            "backend": Parameter(node.backend.name, "How the bridge takes part in ROS 2", read_only=True),
             "distribution": Parameter(config.distribution, "Whose interface definitions it uses", read_only=True),
             "domain_id": Parameter(domain_id, "DDS domain", read_only=True),
             "log_level": Parameter("info", "From which level its lines go to /rosout"),
