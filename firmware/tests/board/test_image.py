@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+NO_CLIENT = "smpclient, a client by others, is not installed; scripts/install-firmware-tools does it"
 IMAGE_GROUP = 1
 STATE, UPLOAD, ERASE = 0, 1, 5
 
@@ -89,9 +90,9 @@ async def test_refusals_have_the_published_form_of_both_versions(
 
 
 async def test_independent_client_finds_the_image(device: Device) -> None:
-    client = pytest.importorskip("smpclient", reason="smpclient, a client by others, is not installed")
-    requests = pytest.importorskip("smpclient.requests.image_management")
-    errors = pytest.importorskip("smp.image_management").IMG_MGMT_ERR
+    client = pytest.importorskip("smpclient", reason=NO_CLIENT)
+    requests = pytest.importorskip("smpclient.requests.image_management", reason=NO_CLIENT)
+    errors = pytest.importorskip("smp.image_management", reason=NO_CLIENT).IMG_MGMT_ERR
 
     class Transport:
         """The session's messages as smpclient's transport."""

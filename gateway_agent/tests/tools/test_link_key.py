@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from wasmbed.gateway.line_keys import LineKeyError, read_key
 from wasmbed.tools import link_key
 from wasmbed.tools.main import parser
 
@@ -93,6 +94,28 @@ def test_rotation_that_broke_off_goes_on(tmp_path: Path) -> None:
     previous.write_text(path.read_text())
     assert link_key.rotate(path, timedelta(days=7))
     assert link_key.ensure(path)[0] != before
+
+
+def test_rotation_that_broke_off_before_the_public_key_tells_it(tmp_path: Path) -> None:
+    path = tmp_path / "serial.key"
+    link_key.ensure(path)
+    beside = tmp_path / "serial.key.pub"
+    before = beside.read_text()
+    assert link_key.rotate(path, timedelta(days=7))
+    after = beside.read_text()
+    beside.write_text(before)
+    assert link_key.rotate(path, timedelta(days=7))
+    assert beside.read_text() == after
+    assert not link_key.rotate(path, timedelta(days=7))
+
+
+def test_agent_refuses_a_key_file_that_goes_on_behind_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "serial.key"
+    link_key.ensure(path)
+    read_key(path)
+    path.write_text(path.read_text() + " " * 300)
+    with pytest.raises(LineKeyError, match="more than 256 bytes"):
+        read_key(path)
 
 
 def test_command_rotates_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wasmbed.link.noise import KEY_BYTES, public_key
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from wasmbed.api import SliceDevice
     from wasmbed.gateway.config import LinesConfig
 
+_FILE_MAX: Final = 256
+
 
 class LineKeyError(Exception):
     """The gateway's key for its lines cannot be used; the message names the file and what to do."""
@@ -27,8 +29,13 @@ class LineKeyError(Exception):
 def read_key(path: Path) -> bytes:
     """Read a static private key. Raises LineKeyError."""
     try:
-        key = base64.b64decode(path.read_text("ascii").strip(), validate=True)
-    except (OSError, UnicodeDecodeError, binascii.Error) as error:
+        with path.open("rb") as file:
+            # A longer file is no key, and is not read to its end to find that out.
+            text = file.read(_FILE_MAX + 1)
+        if len(text) > _FILE_MAX:
+            raise LineKeyError(f"the key {path} has more than {_FILE_MAX} bytes; `wasmbed link-key` makes one")
+        key = base64.b64decode(text.strip(), validate=True)
+    except (OSError, binascii.Error) as error:
         raise LineKeyError(f"cannot read the key {path}: {error}; `wasmbed link-key {path}` makes one") from error
     if len(key) != KEY_BYTES:
         raise LineKeyError(f"the key {path} has {len(key)} bytes, not {KEY_BYTES}; `wasmbed link-key` makes one")

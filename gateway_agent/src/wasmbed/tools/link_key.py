@@ -65,8 +65,9 @@ def ensure(path: Path) -> tuple[str, bool]:
     beside = path.with_name(path.name + ".pub")
     text = base64.b64encode(public).decode()
     try:
-        told = beside.read_text(encoding="ascii").strip() == text
-    except (OSError, UnicodeDecodeError):
+        with beside.open("rb") as file:
+            told = file.read(_FILE_MAX).strip() == text.encode()
+    except OSError:
         told = False
     if not told:
         write_atomically(beside, f"{text}\n".encode(), mode=0o644)
@@ -85,7 +86,8 @@ def rotate(path: Path, overlap: timedelta, *, check: bool = False) -> bool:
     previous, until = _beside(path, ".previous"), _beside(path, ".previous.until")
     key = read(path).private_bytes_raw()
     if previous.exists() and read(previous).private_bytes_raw() != key:
-        return False
+        # It may have broken off before the public key was written.
+        return not check and ensure(path)[1]
     if not check:
         time = (datetime.now(UTC) + overlap).strftime("%Y-%m-%dT%H:%M:%SZ\n")
         write_atomically(until, time.encode(), mode=0o644)

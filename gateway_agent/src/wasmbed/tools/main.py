@@ -9,7 +9,7 @@ from pathlib import Path
 import wasmbed
 from wasmbed.api.fields import ApiObjectError
 from wasmbed.api.quantity import quantity_bytes
-from wasmbed.runtime import Limits
+from wasmbed.runtime import MAX_MODULE_BYTES, Limits
 from wasmbed.runtime.profiles import CLASSES
 from wasmbed.tools import binary, check, flash_file, interpreter, link_key, pack, provision, ros2, sensors, unseal
 
@@ -17,7 +17,9 @@ from wasmbed.tools import binary, check, flash_file, interpreter, link_key, pack
 def _pack(arguments: argparse.Namespace) -> int:
     module: Path = arguments.module
     output: Path = arguments.output or module.with_suffix(".packed.wasm")
-    wasm = module.read_bytes()
+    wasm = check.read_module(module)
+    if len(wasm) > MAX_MODULE_BYTES:
+        raise binary.ModuleError(f"{module} has more than {MAX_MODULE_BYTES} bytes; is it a module?")
     packed = pack.pack(wasm, heap_base_bytes=arguments.heap_base)
     info = interpreter.info(packed.wasm)
     temporary = output.with_name(output.name + ".tmp")
