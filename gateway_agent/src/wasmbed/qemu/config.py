@@ -78,8 +78,11 @@ class SerialConfig:
 def load_devices(directory: Path) -> dict[str, DeviceConfig]:
     """Read every `<name>.yaml` of a folder.
 
-    Raises ConfigError for a file that cannot be read, a name unlike its file's, two devices of one port.
+    Raises ConfigError for a folder that is not there, a file that cannot be read, a name unlike its file's, two devices
+    of one port.
     """
+    if not directory.is_dir():
+        raise ConfigError(f"{directory}: not a folder; create it, the devices' files belong there")
     devices: dict[str, DeviceConfig] = {}
     endpoints: dict[tuple[str, int], str] = {}
     for path in sorted(directory.glob("*.yaml"))[: MAX_DEVICES + 1]:

@@ -84,7 +84,8 @@ class Devices:
         while True:
             try:
                 await line.run()
-            except OSError as error:
+            # UnicodeError: of a host name that is none.
+            except (OSError, UnicodeError) as error:
                 endpoint = line.config.serial
                 log.error(
                     "endpoint not opened device=%s address=%s port=%d error=%s",

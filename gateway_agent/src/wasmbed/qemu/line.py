@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,6 @@ FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 2.0
 # A wire does not wait for who does not read: above this, bytes to the peer are lost.
 PEER_BUFFER_BYTES: Final = 64 * 1024
-KEEPALIVE_S: Final = 15
 
 
 @dataclass
@@ -38,13 +38,13 @@ class LineStatistics:
 class Line:
     """The line of one device. `run` keeps it up until cancelled; `heard_at` is when the device last said something."""
 
-    def __init__(self, config: DeviceConfig, socket: Path) -> None:
+    def __init__(self, config: DeviceConfig, path: Path) -> None:
         self.config = config
         self.statistics = LineStatistics()
         self.port = 0
         self.heard_at = time.monotonic()
         self.ready = asyncio.Event()
-        self._socket = socket
+        self._path = path
         self._faults_in = Faults(config.faults, "to device")
         self._faults_out = Faults(config.faults, "from device")
         self._machine: asyncio.StreamWriter | None = None
@@ -69,11 +69,15 @@ class Line:
         """Serve; raises OSError when the TCP endpoint cannot be opened."""
         endpoint = self.config.serial
         server = await asyncio.start_server(self._serve_peer, endpoint.address, endpoint.port, limit=PEER_BUFFER_BYTES)
+        for listener in server.sockets:
+            # Of connections too: the kernel would keep minutes of the line for a peer that does not read.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PEER_BUFFER_BYTES)
         self.port = server.sockets[0].getsockname()[1]
         self.ready.set()
         try:
             await self._keep_machine()
         finally:
+            self.ready.clear()
             server.close()
             self._hang_up()
 
@@ -81,7 +85,7 @@ class Line:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                reader, writer = await asyncio.open_unix_connection(str(self._socket), limit=PEER_BUFFER_BYTES)
+                reader, writer = await asyncio.open_unix_connection(str(self._path), limit=PEER_BUFFER_BYTES)
             except OSError:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, LAST_RETRY_S)
@@ -95,7 +99,8 @@ class Line:
                 log.debug("machine's socket failed device=%s error=%s", self.config.name, error)
             finally:
                 self._machine = None
-                writer.close()
+                # QEMU has one place at its end; bytes that the device does not take must not keep it.
+                writer.transport.abort()
             log.warning("machine gone device=%s", self.config.name)
 
     async def _from_device(self, reader: asyncio.StreamReader) -> None:
@@ -113,6 +118,10 @@ class Line:
             await asyncio.sleep(wait_s)
 
     async def _serve_peer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.ready.is_set():
+            # Taken when the line was about to end: nobody would hang it up.
+            writer.close()
+            return
         name, address = self.config.name, writer.get_extra_info("peername")
         # The one before may be half open after a lost network; a line has one other end.
         self._hang_up()
@@ -120,6 +129,8 @@ class Line:
         self.statistics.connections += 1
         log.info("peer connected device=%s address=%s", name, address)
         try:
+            # The wire may have bytes of the one before on it.
+            await asyncio.sleep(self._pace_in.sent(0, time.monotonic()))
             while data := await reader.read(self._pace_in.piece_bytes):
                 if self._peer is not writer:
                     return
@@ -144,5 +155,6 @@ class Line:
 
     def _hang_up(self) -> None:
         if self._peer is not None:
-            self._peer.close()
+            # One that does not read would keep the connection until what waits for it is gone.
+            self._peer.transport.abort()
             self._peer = None

@@ -69,7 +69,7 @@ def main() -> None:
     setup_logging("wasmbed-serial")
     try:
         config = load_config(arguments.config, SerialConfig)
-        if arguments.reset:
+        if arguments.reset is not None:
             asyncio.run(reset(config.run_directory / Path(arguments.reset).name / CONTROL_SOCKET))
             return
     except (ConfigError, MachineError) as error:
