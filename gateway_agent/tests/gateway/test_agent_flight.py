@@ -14,6 +14,7 @@ from gateway_site import API, Site, device_of, eventually, good
 from ros2_support import domain
 
 from tests.support.processes import free_ports
+from tests.support.waiting import busy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.cluster
 
 DEVICE = "alpha"
 NODE = Path(__file__).parent / "px4_ros_node.py"
-# From the loss of an owner to the vehicle's Hold being known to the API, on a machine that is busy.
+# From the loss of an owner to the vehicle's Hold being known to the API.
 HOLD_TOLD_WITHIN_S = 15.0
 # What the vehicle sends a second.
 FRAMES_HZ = 42
@@ -64,14 +65,14 @@ class Flight:
             vehicle = self.told().get("vehicle") or {}
             return vehicle if vehicle.get("mode") == mode else None
 
-        return dict(eventually(check, f"mode {mode}, last told {self.told()}", timeout_s))
+        return dict(eventually(check, f"mode {mode}, last told {self.told()}", timeout_s * busy()))
 
     def incident(self, reason: str) -> dict[str, Any]:
         def check() -> Any:
             return next((item for item in self.told().get("incidents", ()) if item["reason"] == reason), None)
 
         try:
-            return dict(eventually(check, reason, HOLD_TOLD_WITHIN_S))
+            return dict(eventually(check, reason, HOLD_TOLD_WITHIN_S * busy()))
         except AssertionError as error:
             lines = self.site.log.read_text(errors="replace").splitlines()
             log = [line for line in lines if "wasmbed_application=" not in line][-25:]
