@@ -148,14 +148,14 @@ def _run(command: list[str], **environment: str) -> subprocess.CompletedProcess[
 
 
 def ansible(
-    host: str, module: str, *, variables: dict[str, Any] | None = None, **arguments: Any
+    host: str, module: str, *options: str, variables: dict[str, Any] | None = None, **arguments: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run one module on a host."""
+    """Run one module on a host, with options of the command `ansible`."""
     more = [
         *(["-a", json.dumps(arguments)] if arguments else []),
         *(["-e", json.dumps(variables)] if variables else []),
     ]
-    return _run(["ansible", host, "-m", module, *more])
+    return _run(["ansible", host, "-m", module, *options, *more])
 
 
 def playbook(path: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

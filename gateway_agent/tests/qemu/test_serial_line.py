@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from wasmbed.qemu.config import DeviceConfig, EndpointConfig, FaultConfig, load_devices
 from wasmbed.qemu.host import Devices
 from wasmbed.qemu.line import Line
-from wasmbed.qemu.machine import Silence
 from wasmbed.qemu.pacing import Faults, Pace
 from wasmbed.service import ConfigError
 from wasmbed.tools.sensors import frames
@@ -193,18 +192,6 @@ async def test_a_peer_that_does_not_read_costs_bounded_memory(tmp_path: Path) ->
                 inner_writer.write(bytes(65536))
                 await inner_writer.drain()
         writer.transport.abort()
-
-
-def test_silence_is_answered_ever_more_rarely_until_the_device_speaks() -> None:
-    silence = Silence(10, now=0)
-    assert silence.due_s(heard_at=5, now=6) == 9
-    assert silence.due_s(heard_at=5, now=15) == 0
-    silence.was_reset(15)
-    assert silence.due_s(heard_at=5, now=15) == 20
-    silence.was_reset(35)
-    assert silence.due_s(heard_at=5, now=35) == 40
-    # It spoke after the reset.
-    assert silence.due_s(heard_at=36, now=36) == 10
 
 
 async def test_a_change_of_one_device_leaves_the_others_lines_up(tmp_path: Path) -> None:

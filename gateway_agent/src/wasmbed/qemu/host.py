@@ -65,6 +65,9 @@ class Devices:
     async def _serve(self, line: Line) -> None:
         name = line.config.name
 
+        def heard_at() -> float | None:
+            return line.heard_at if line.connected else None
+
         def was_reset() -> None:
             self._resets[name] += 1
 
@@ -74,9 +77,7 @@ class Devices:
                 group.create_task(feed(self._run_directory / name / SENSORS_SOCKET, line.config.sensor_rate))
             if line.config.silence_reset_s:
                 monitor = self._run_directory / name / MONITOR_SOCKET
-                group.create_task(
-                    watch_silence(name, monitor, line.config.silence_reset_s, lambda: line.heard_at, was_reset)
-                )
+                group.create_task(watch_silence(name, monitor, line.config.silence_reset_s, heard_at, was_reset))
 
     @staticmethod
     async def _keep_line(line: Line) -> None:
