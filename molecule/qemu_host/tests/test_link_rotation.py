@@ -78,7 +78,8 @@ def test_the_gateways_keys_are_rotated_and_a_device_that_is_off_holds_the_end_up
     assert held.returncode != 0
     assert f"{gateway}: default/{away} may know the gateway by its previous key alone" in " ".join(held.stdout.split())
     switch(sim, away, "started")
-    wait("the device is connected again", lambda: connected(site, names), CONNECTED_S)
+    knows = f'wasmbed_agent_line_gateway_key{{device="default/{away}",key="current"}}'
+    wait("the device knows the key", lambda: knows in site.metrics(gateway, 9080), CONNECTED_S)
     run(ROTATE, rotate_step="end")
     assert not site.host(gateway).file(f"{KEY}.previous").exists
     wait("all devices are connected by the new key alone", lambda: connected(site, names), CONNECTED_S)

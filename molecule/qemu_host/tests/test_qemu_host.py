@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lab_site import Site
 
-SERIAL = "wasmbed-serial.service"
+SERIAL, SERIAL_PORT = "wasmbed-serial.service", 9083
 HOSTILE, HOSTILE_PORT = "molecule-hostile", 5599
 DEVICES = "/var/lib/wasmbed-qemu"
 
@@ -38,19 +38,10 @@ def unit(device: str) -> str:
     return f"wasmbed-qemu@{device}.service"
 
 
-def metrics(site: Site, host: str, port: int = 9083) -> dict[str, float]:
-    """The figures of a host's service, wasmbed-serial's when no port is said."""
-    script = (
-        f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{port}/metrics', timeout=5).read().decode())"
-    )
-    lines = site.run(host, f'python3 -c "{script}"').splitlines()
-    return {key: float(value) for key, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in "# ")}
-
-
 def uptime(site: Site, gateway: str, device: str) -> float | None:
     """Seconds since the board itself started, as it told its gateway; None when it is not connected."""
     port = site.variable("gateway_http_port", gateway, 9080)
-    found = metrics(site, gateway, port).get(f'wasmbed_agent_line_uptime_seconds{{device="default/{device}"}}')
+    found = site.metrics(gateway, port).get(f'wasmbed_agent_line_uptime_seconds{{device="default/{device}"}}')
     connected = site.get("edgedevice", device).get("status", {}).get("phase") == "Connected"
     return found if connected and found else None
 
@@ -60,7 +51,7 @@ def test_every_device_runs_and_is_at_its_line(site: Site, sim: str, devices: lis
         assert site.host(sim).service(unit(device["name"])).is_running
         assert site.host(sim).service(unit(device["name"])).is_enabled
         key = f'wasmbed_serial_machine_up{{device="{device["name"]}"}}'
-        wait(f"{device['name']} is at its line", lambda key=key: metrics(site, sim).get(key) == 1.0)
+        wait(f"{device['name']} is at its line", lambda key=key: site.metrics(sim, SERIAL_PORT).get(key) == 1.0)
 
 
 def test_every_device_is_registered_with_its_own_key(site: Site, devices: list[dict]) -> None:
@@ -202,20 +193,20 @@ def test_a_line_loses_what_the_inventory_says_and_the_machine_goes_on(
     try:
         result = playbook("molecule/qemu_host/converge.yml", "-e", json.dumps({"qemu_host_devices": lossy}))
         assert result.returncode == 0, result.stdout[-4000:]
-        wait("bytes are lost", lambda: metrics(site, sim).get(key, 0) > 0, 120.0)
-        lost = metrics(site, sim)[key]
+        wait("bytes are lost", lambda: site.metrics(sim, SERIAL_PORT).get(key, 0) > 0, 120.0)
+        lost = site.metrics(sim, SERIAL_PORT)[key]
         # One byte of two hundred is lost, and the device still comes through to its gateway.
         wait("the device tells its gateway something", lambda: uptime(site, gateway, name), 180.0)
-        wait("more bytes are lost", lambda: metrics(site, sim)[key] > lost, 120.0)
+        wait("more bytes are lost", lambda: site.metrics(sim, SERIAL_PORT)[key] > lost, 120.0)
         assert site.main_pid(sim, unit(name)) == before
     finally:
         result = playbook("molecule/qemu_host/converge.yml")
     assert result.returncode == 0, result.stdout[-4000:]
     wait("the device is connected by a line without loss", lambda: uptime(site, gateway, name), 120.0)
-    lost = metrics(site, sim).get(key, 0)
+    lost = site.metrics(sim, SERIAL_PORT).get(key, 0)
     told = uptime(site, gateway, name) or 0.0
     wait("the device tells more", lambda: (uptime(site, gateway, name) or 0.0) > told, 120.0)
-    assert metrics(site, sim).get(key, 0) == lost
+    assert site.metrics(sim, SERIAL_PORT).get(key, 0) == lost
 
 
 def test_a_device_without_a_gateway_key_is_named(site: Site, sim: str, devices: list[dict]) -> None:
