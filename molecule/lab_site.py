@@ -124,6 +124,13 @@ class Site:
 
         return wait(f"{unit} runs again", another)
 
+    def metrics(self, host: str, port: int) -> dict[str, float]:
+        """Return the figures of a service of a host by name and labels."""
+        url = f"http://127.0.0.1:{port}/metrics"
+        script = f"import urllib.request as r; print(r.urlopen('{url}', timeout=5).read().decode())"
+        lines = self.run(host, f'python3 -c "{script}"').splitlines()
+        return {key: float(value) for key, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in "# ")}
+
     def modes(self, host: str, pattern: str) -> dict[str, str]:
         """Return C(mode owner:group) of the files that a shell pattern names, by path."""
         output = self.run(host, f"stat --dereference --format='%n %a %U:%G' {pattern}")
@@ -148,14 +155,14 @@ def _run(command: list[str], **environment: str) -> subprocess.CompletedProcess[
 
 
 def ansible(
-    host: str, module: str, *, variables: dict[str, Any] | None = None, **arguments: Any
+    host: str, module: str, *options: str, variables: dict[str, Any] | None = None, **arguments: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run one module on a host."""
+    """Run one module on a host, with options of the command `ansible`."""
     more = [
         *(["-a", json.dumps(arguments)] if arguments else []),
         *(["-e", json.dumps(variables)] if variables else []),
     ]
-    return _run(["ansible", host, "-m", module, *more])
+    return _run(["ansible", host, "-m", module, *options, *more])
 
 
 def playbook(path: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

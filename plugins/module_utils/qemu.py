@@ -118,7 +118,6 @@ class Devices:
         name, paths = device["name"], self._paths
         before = len(self._host.changes)
         self._host.directories([(paths.folder(name), Attributes(0o750, "root", GROUP))])
-        self._host.file(self._key(name), Attributes(0o644, "root", "root"), device["gateway_key"] + "\n", secret=False)
         row = {"name": name, "board": device["board"], "port": device["port"], **self._provision(device)}
         self._host.file(
             os.path.join(paths.settings, f"{name}.env"),
@@ -138,7 +137,7 @@ class Devices:
 
     def absent(self, name: str) -> None:
         """Stop a device and remove all of it, its key included."""
-        files = [os.path.join(self._paths.settings, f"{name}{suffix}") for suffix in (".env", ".yaml", ".pub")]
+        files = [os.path.join(self._paths.settings, f"{name}{suffix}") for suffix in (".env", ".yaml")]
         folder = self._paths.folder(name)
         if not any(map(os.path.lexists, [*files, folder])):
             return
@@ -153,7 +152,7 @@ class Devices:
 
     def _provision(self, device: dict) -> dict:
         """Make or update a device's flash, its machine stopped if there is something to write."""
-        if self._check_mode and not os.path.exists(self._key(device["name"])):
+        if self._check_mode and not os.path.exists(self._paths.flash(device["name"])):
             self._host.changes.append(f"flash of {device['name']}")
             return {"public_key": "", "firmware": ""}
         answer = self._wasmbed(device, "--check")
@@ -177,17 +176,15 @@ class Devices:
             "provision",
             *("--template", device["firmware"], "--flash", self._paths.flash(device["name"])),
             *("--name", device["name"], "--class", {"stm32": "mcu", "hifive1": "riscv"}[device["board"]]),
-            *("--gateway", device["gateway"], "--gateway-key", self._key(device["name"])),
+            *("--gateway", device["gateway"], "--gateway-key", "-"),
             *options,
+            data=device["gateway_key"],
         )
         try:
             answer = json.loads(out)
             return {key: answer[key] for key in ("changed", "public_key", "firmware")}
         except (ValueError, KeyError, TypeError) as error:
             raise ServicesError(f"wasmbed provision of {device['name']}: unexpected answer {out[:200]!r}") from error
-
-    def _key(self, name: str) -> str:
-        return os.path.join(self._paths.settings, f"{name}.pub")
 
     def _program(self, name: str) -> str:
         return os.path.join(self._paths.programs, name)

@@ -146,9 +146,9 @@ class Host:
         self.before: dict[str, str] = {}
         self.after: dict[str, str] = {}
 
-    def command(self, *command: str) -> str:
-        """Run a command that changes something; raise ServicesError with its last words."""
-        code, out, err = self._run(list(command))
+    def command(self, *command: str, data: str | None = None) -> str:
+        """Run a command that changes something, with this as its input; raise ServicesError with its last words."""
+        code, out, err = self._run(list(command)) if data is None else self._run(list(command), data=data)
         if code != 0:
             raise ServicesError(f"{' '.join(command)}: {(err or out).strip()[-600:]}")
         return out

@@ -24,7 +24,9 @@ extends_documentation_fragment:
   - wasmbed.edge.attributes
 options:
   devices:
-    description: The devices. With O(state=absent), O(state=stopped) and O(state=reset) their names are enough.
+    description:
+      - The devices. With O(state=absent), O(state=stopped) and O(state=reset) their names are enough; with
+        O(state=started) and O(state=restarted) too, for a device that the host has and that is to stay as it is.
     type: list
     elements: dict
     default: []
@@ -116,6 +118,17 @@ EXAMPLES = r"""
         address: 10.79.0.41
         port: 5502
 
+- name: Switch a board off for a while
+  wasmbed.edge.qemu_device:
+    devices:
+      - name: mcu-1
+    state: stopped
+
+- name: Switch it on again
+  wasmbed.edge.qemu_device:
+    devices:
+      - name: mcu-1
+
 - name: Press a reset button
   wasmbed.edge.qemu_device:
     devices:
@@ -131,7 +144,9 @@ changes:
   elements: str
   sample: ["flash of mcu-1", "start mcu-1"]
 devices:
-  description: The devices, with V(present), V(started) and V(restarted). In check mode a new device has no key yet.
+  description:
+    - The devices that were given with more than their names, with V(present), V(started) and V(restarted).
+    - In check mode a new device has no key yet.
   returned: success
   type: list
   elements: dict
@@ -181,19 +196,24 @@ def apply(module: AnsibleModule, host: Host) -> list[dict]:
     params, paths = module.params, Paths()
     devices, state = params["devices"], params["state"]
     names = [device["name"] for device in devices]
+    unknown = sorted(set(names) - set(listed(paths)))
     worker = Devices(host, module.run_command, module.check_mode, paths)
     rows = []
     if state in MAKING:
+        made = []
         for device in devices:
             missing = [key for key in NEEDED if device[key] is None]
+            if missing == list(NEEDED) and device["name"] not in unknown and state != "present":
+                continue
             if missing:
                 raise ServicesError(f"device {device['name']}: give {', '.join(missing)}")
-        check(devices)
-        rows = [worker.present(device) for device in devices]
+            made.append(device)
+        check(made)
+        rows = [worker.present(device) for device in made]
         if params["exclusive"]:
             for name in sorted(set(listed(paths)) - set(names)):
                 worker.absent(name)
-    elif (unknown := sorted(set(names) - set(listed(paths)))) and state != "absent":
+    elif unknown and state != "absent":
         raise ServicesError(f"no such device on this host: {', '.join(unknown)}; make it with state=present first")
     if state == "absent":
         for name in names:

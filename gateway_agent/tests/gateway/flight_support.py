@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wasmbed.bridges.mavlink import Endpoint, Fleet, Hub
+from wasmbed.bridges.mavlink.modes import AUTOPILOT_PX4, mode_name
 from wasmbed.gateway.flight import Flight
 from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.flight_model import Claim, DeviceRecord
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from peers import Program
-    from wasmbed.bridges.mavlink import Vehicle
+    from wasmbed.bridges.mavlink import Message, Vehicle
     from wasmbed.runtime import Delivery, Provision, Secret
 
 DEVICE = "default/alpha"
@@ -139,6 +140,29 @@ class Rig:
         spec = HostInstance(name, made.application, f"uid-{name}", device, frozenset({"wasmbed:px4"}), rights)
         await self.dispatcher.open(spec, self.peer)
         return made
+
+    async def order(self, *orders: str) -> None:
+        """Have the simulator carry out orders; returns when it has: the battery, told last, is shown."""
+        assert self.simulator is not None
+        percent = 61 if self.vehicle.state.battery_percent == 60 else 60
+        for order in (*orders, f"battery {percent}"):
+            self.simulator.tell(order)
+        await until(lambda: self.vehicle.state.battery_percent == percent, 30.0)
+
+    async def modes(self, heartbeats: int) -> set[str]:
+        """The modes in the vehicle's next heartbeats, one a second of its own clock: what does not come meanwhile."""
+        shown: list[str] = []
+
+        def note(item: Message) -> None:
+            if item.system == 1:
+                shown.append(mode_name(AUTOPILOT_PX4, item["type"], item["custom_mode"]))
+
+        stop = self.fleet.watch("HEARTBEAT", note)
+        try:
+            await until(lambda: len(shown) >= heartbeats, 10.0 * heartbeats)
+        finally:
+            stop()
+        return set(shown)
 
     async def airborne(self, app: Application) -> None:
         assert await app.command(400, 1.0) == 0

@@ -280,6 +280,18 @@ class Site:
 
         return eventually(check, f"a line of {application}")  # type: ignore[no-any-return]
 
+    def lines_beside(self, application: str, count: int = 4) -> list[Line]:
+        """The lines of all others from now on, until an application has logged so many."""
+        self.new_lines()
+        lines: list[Line] = []
+
+        def check() -> bool:
+            lines.extend(self.new_lines())
+            return sum(line.application == f"default/{application}" for line in lines) >= count
+
+        eventually(check, f"{count} lines of {application}")
+        return [line for line in lines if line.application != f"default/{application}"]
+
 
 def device_of(name: str, device_class: str = "gateway") -> dict[str, Any]:
     return {"name": name, "namespace": "default", "uid": f"uid-{name}", "class": device_class, "capabilities": []}

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from flight_support import DEVICE, HOME, NAN, RIGHTS, rig, until
 from wasmbed.bridges.mavlink import Geofence
+from wasmbed.bridges.mavlink.offboard import Offboard
+from wasmbed.gateway import px4_backend
 from wasmbed.gateway.flight import Flight
 from wasmbed.gateway.flight_config import FlightConfig
 from wasmbed.gateway.flight_model import Claim, DeviceRecord, Gate, bind
 from wasmbed.hostcalls import Ended, Status
 from wasmbed.runtime import abi
 from wasmbed.runtime.abi import OwnerLoss
+
+from tests.support.waiting import busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,16 +27,24 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.peers
 
-# How long the vehicle may take from the loss of its owner to Hold, here with everything on one busy machine.
-HOLD_WITHIN_S = 5.0
+
+def hold_within_s() -> float:
+    """How long the vehicle may take from the loss of its owner to Hold, with everything on one machine."""
+    return 5.0 * busy()
+
+
+@pytest.fixture
+def setpoints_live_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setpoint gets too old, so that a machine that stands still for half a second ends no flight by that."""
+    monkeypatch.setitem(Offboard.__init__.__kwdefaults__, "proof_of_life_s", 600.0)
+    monkeypatch.setattr(px4_backend, "PROOF_OF_LIFE_S", 600.0)
 
 
 async def offboard(made: Rig, name: str = "pilot", rights: frozenset[str] = RIGHTS) -> tuple[Application, Callable]:  # type: ignore[type-arg]
     """An application that flies offboard a vehicle without a failsafe of its own, and what ends its renewing."""
     app = await made.application(name, rights)
     await made.airborne(app)
-    assert made.simulator is not None
-    made.simulator.tell("failsafe 0")
+    await made.order("failsafe 0")
     renewing = await made.in_offboard(app)
     return app, renewing.cancel
 
@@ -40,7 +52,7 @@ async def offboard(made: Rig, name: str = "pilot", rights: frozenset[str] = RIGH
 async def holds(made: Rig, why: str) -> None:
     """The setpoints have stopped already, Hold comes within the bound, and both are told."""
     assert made.vehicle.offboard is None, "setpoints stop at once"
-    assert await made.vehicle.until(lambda s: s.mode == "hold", HOLD_WITHIN_S)
+    assert await made.vehicle.until(lambda s: s.mode == "hold", hold_within_s())
     await until(lambda: "HoldConfirmed" in made.reasons)
     (told,) = [item for item in made.flight.incidents(DEVICE) if item.reason == "HoldCommanded"]
     assert why in told.message
@@ -68,10 +80,10 @@ async def test_a_vehicle_whose_owner_ends_in_offboard_holds(why: Ended, words: s
         app, stop = await offboard(made)
         if why is Ended.TRAPPED:
             made.dispatcher.trapped(app.name)
-            await until(lambda: made.vehicle.offboard is None, HOLD_WITHIN_S)
+            await until(lambda: made.vehicle.offboard is None, hold_within_s())
         elif why is Ended.LINK_LOST:
             made.dispatcher.lost(made.peer)
-            await until(lambda: made.vehicle.offboard is None, HOLD_WITHIN_S)
+            await until(lambda: made.vehicle.offboard is None, hold_within_s())
         else:
             await made.dispatcher.close(app.name, why)
         await holds(made, words)
@@ -85,11 +97,10 @@ async def test_a_second_order_for_offboard_does_not_hide_that_the_owner_flies() 
     async with rig() as made:
         app = await made.application("pilot")
         await made.airborne(app)
-        assert made.simulator is not None
-        made.simulator.tell("failsafe 0")
+        await made.order("failsafe 0")
 
         async def again() -> None:
-            await asyncio.sleep(0.5)
+            await until(lambda: made.vehicle.offboard is not None)
             assert (await app.call("offboard", 1))[0] == Status.REJECTED
 
         second = asyncio.ensure_future(again())
@@ -104,14 +115,13 @@ async def test_an_owner_that_is_lost_while_the_mode_is_entered_does_not_leave_it
     async with rig() as made:
         app = await made.application("pilot")
         await made.airborne(app)
-        assert made.simulator is not None
-        made.simulator.tell("failsafe 0")
+        await made.order("failsafe 0")
         entering = asyncio.ensure_future(made.in_offboard(app))
         await until(lambda: made.vehicle.offboard is not None and made.vehicle.offboard.phase != "priming", 10.0)
         await made.dispatcher.close(app.name, Ended.STOPPED)
-        await until(lambda: "HoldConfirmed" in made.reasons, 10.0)
-        await asyncio.sleep(2.0)
-        assert made.vehicle.state.mode == "hold"
+        await until(lambda: "HoldConfirmed" in made.reasons, 2 * hold_within_s())
+        # An order for offboard may be sent again for 1.5 s.
+        assert await made.modes(3) == {"hold"}
         entering.cancel()
 
 
@@ -140,22 +150,21 @@ async def test_an_owner_that_ends_while_a_mission_flies_leaves_it_but_one_that_i
             if why is Ended.TRAPPED:
                 made.dispatcher.trapped(app.name)
                 await until(lambda: len(made.backend.owners) == 0)
-                await asyncio.sleep(1.0)
+                assert await made.modes(2) == {"mission"}
             else:
                 await made.dispatcher.close(app.name, why)
-            assert await made.vehicle.until(lambda s, mode=mode: s.mode == mode, HOLD_WITHIN_S)
+            assert await made.vehicle.until(lambda s, mode=mode: s.mode == mode, hold_within_s())
         await until(lambda: made.reasons == ["HoldCommanded", "HoldConfirmed"])
 
 
 async def test_hold_is_asked_for_again_until_the_vehicle_shows_it() -> None:
     async with rig() as made:
         app, stop = await offboard(made)
-        assert made.simulator is not None
-        made.simulator.tell("deaf 3")
-        await asyncio.sleep(0.2)
+        await made.order("deaf 600")
         await made.dispatcher.close(app.name, Ended.TRAPPED)
-        assert not await made.vehicle.until(lambda s: s.mode == "hold", 1.5)
-        await until(lambda: made.vehicle.state.mode == "hold", 10.0)
+        assert await made.modes(3) == {"offboard"}
+        await made.order("deaf 0")
+        await until(lambda: made.vehicle.state.mode == "hold", 2 * hold_within_s())
         await until(lambda: "HoldConfirmed" in made.reasons)
         stop()
 
@@ -163,9 +172,7 @@ async def test_hold_is_asked_for_again_until_the_vehicle_shows_it() -> None:
 async def test_a_vehicle_that_does_not_hold_is_told_of() -> None:
     async with rig(hold_s=2.0) as made:
         app, stop = await offboard(made)
-        assert made.simulator is not None
-        made.simulator.tell("deaf 60")
-        await asyncio.sleep(0.2)
+        await made.order("deaf 600")
         await made.dispatcher.close(app.name, Ended.TRAPPED)
         await until(lambda: "HoldFailed" in made.reasons, 15.0)
         assert made.flight.holds["failed"] == 1
@@ -190,36 +197,29 @@ async def test_a_pilot_who_takes_over_is_left_in_control() -> None:
         assert await made.vehicle.until(lambda s: s.mode == "position", 5.0)
         await until(lambda: made.vehicle.offboard is None)
         await made.dispatcher.close(app.name, Ended.TRAPPED)
-        await asyncio.sleep(1.5)
-        assert (made.vehicle.state.mode, made.reasons) == ("position", [])
+        assert (await made.modes(3), made.reasons) == ({"position"}, [])
         stop()
 
 
-async def test_a_setpoint_outside_of_the_geofence_ends_the_ownership() -> None:
+async def test_a_setpoint_outside_of_the_geofence_ends_the_ownership(setpoints_live_long: None) -> None:
     fence = Geofence(centre=HOME[:2], radius_m=100.0, max_height_m=50.0)
+    heights = (NAN, NAN, -12.0, *(NAN,) * 5)
+    inside, outside = (abi.SETPOINT.pack(3, *heights, HOME[0] + north, HOME[1]) for north in (0.0, 0.01))
     async with rig(geofence=fence) as made:
         app = await made.application("pilot")
         await made.airborne(app)
-        app.setpoint(3, NAN, NAN, -12.0, place=(HOME[0] + 0.01, HOME[1]))
+        await made.order("failsafe 0")
+        assert (await app.call("setpoint", data=outside))[0] == Status.REJECTED
         assert (await app.call("offboard", 1))[0] == Status.INVALID, "it was not taken"
         assert app.losses == []
-
-        async def renew() -> None:
-            while True:
-                app.setpoint(3, NAN, NAN, -12.0, place=HOME[:2])
-                await asyncio.sleep(0.05)
-
-        renewing = asyncio.ensure_future(renew())
-        await asyncio.sleep(0)
+        assert (await app.call("setpoint", data=inside))[0] == 0
         assert (await app.call("offboard", 1))[0] == 0
-        app.setpoint(3, NAN, NAN, -12.0, place=(HOME[0] + 0.01, HOME[1]))
-        await until(lambda: app.losses == [OwnerLoss.GUARD])
+        assert (await app.call("setpoint", data=outside))[0] == Status.REJECTED
+        assert app.losses == [OwnerLoss.GUARD]
         await holds(made, "is outside of the geofence")
-        app.setpoint(3, NAN, NAN, -12.0, place=HOME[:2])
-        await asyncio.sleep(0.2)
+        assert (await app.call("setpoint", data=inside))[0] == Status.DENIED
         assert len(made.backend.owners) == 0, "what it sends before it knows does not make it the owner again"
         assert (await app.call("acquire"))[0] == 0
-        renewing.cancel()
 
 
 async def test_offboard_ends_in_order_with_hold() -> None:
@@ -238,7 +238,7 @@ async def test_the_kill_switch_takes_the_vehicle_and_has_it_hold() -> None:
         made.flight.set_devices({DEVICE: DeviceRecord(suspended=True, system_id=1)})
         assert made.flight.gates[DEVICE] == Gate(True, "is in the air")
         await holds(made, "the device is suspended")
-        assert time.monotonic() - began < 2 * HOLD_WITHIN_S
+        assert time.monotonic() - began < 2 * hold_within_s()
         assert app.losses == [OwnerLoss.SUSPENDED]
         assert made.reasons[0] == "Suspended"
         assert await app.command(400, 1.0) == Status.UNAVAILABLE
@@ -250,15 +250,13 @@ async def test_the_kill_switch_takes_the_vehicle_and_has_it_hold() -> None:
 async def test_the_kill_switch_stops_a_mission_too_and_leaves_a_vehicle_on_the_ground_alone() -> None:
     async with rig() as made:
         made.flight.set_devices({DEVICE: DeviceRecord(suspended=True, system_id=1)})
-        await asyncio.sleep(0.3)
-        assert made.reasons == ["Suspended"]
-        assert made.vehicle.state.mode == "manual"
+        assert (await made.modes(2), made.reasons) == ({"manual"}, ["Suspended"])
         made.flight.set_devices({DEVICE: DeviceRecord(system_id=1)})
         app = await made.application("pilot")
         await made.airborne(app)
         await fly_far(made, app)
         made.flight.set_devices({DEVICE: DeviceRecord(suspended=True, system_id=1)})
-        assert await made.vehicle.until(lambda s: s.mode == "hold", HOLD_WITHIN_S)
+        assert await made.vehicle.until(lambda s: s.mode == "hold", hold_within_s())
 
 
 async def test_a_vehicle_that_is_lost_in_flight_keeps_its_gate_closed_for_a_stated_time() -> None:
@@ -299,7 +297,7 @@ async def test_gates_and_vehicles_follow_a_flight() -> None:
         await made.airborne(app)
         assert made.flight.gates[DEVICE] == Gate(flying="is in the air")
         before = len(told)
-        await asyncio.sleep(2.0)
+        await made.modes(3)
         assert len(told) == before, "nothing is told while nothing changes"
         assert await app.command(20) == 0
         await until(lambda: DEVICE not in made.flight.gates, 30.0)
@@ -316,7 +314,7 @@ async def test_the_end_of_the_agent_leaves_no_vehicle_in_offboard() -> None:
         _, stop = await offboard(made)
         looking = next(task for task in asyncio.all_tasks() if "Flight.run" in str(task.get_coro()))
         looking.cancel()
-        assert await made.vehicle.until(lambda s: s.mode == "hold", HOLD_WITHIN_S)
+        assert await made.vehicle.until(lambda s: s.mode == "hold", hold_within_s())
         stop()
 
 

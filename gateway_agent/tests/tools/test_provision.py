@@ -155,6 +155,13 @@ def test_command_prints_one_line_of_json_and_no_secret(tmp_path: Path) -> None:
     refused = subprocess.run([*command, *options, "--gateway", "g"], check=False, capture_output=True, text=True)
     assert refused.returncode == 1
     assert "is not a line of base64" in refused.stderr
+    again = [str(word) if word != str(tmp_path / "gateway") else "-" for word in options]
+    for said, code in ((base64.b64encode(GATEWAY_KEY).decode(), 0), ("not a key", 1), ("", 1), ("A" * 4096, 1)):
+        done = subprocess.run(
+            [*command, *again, "--gateway", "g"], check=False, capture_output=True, text=True, input=said
+        )
+        assert done.returncode == code, done.stderr
+        assert code or json.loads(done.stdout)["changed"] is False
 
 
 RECORDS = st.dictionaries(st.integers(1, 7), st.binary(max_size=300), max_size=7)

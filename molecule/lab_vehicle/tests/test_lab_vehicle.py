@@ -13,9 +13,7 @@ UNIT = "wasmbed-vehicle.service"
 
 
 def figure(site: Site, gateway: str, name: str) -> float:
-    script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9080/metrics', timeout=5).read().decode())"
-    lines = site.host(gateway).run(f'python3 -c "{script}"').stdout.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+    return sum(value for key, value in site.metrics(gateway, 9080).items() if key.startswith(name))
 
 
 def test_the_gateway_hears_the_vehicle(site: Site, gateway: str) -> None:

@@ -39,6 +39,12 @@ def run(path: str, **variables: object) -> str:
     return result.stdout
 
 
+def switch(sim: str, device: str, state: str) -> None:
+    """Stop or start a device as an operator does, by its name alone."""
+    result = ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": device}], state=state)
+    assert "CHANGED" in result.stdout, result.stdout + result.stderr
+
+
 @pytest.fixture
 def ended(site: Site, gateway: str) -> Iterator[None]:
     """No rotation is left behind, whatever happens."""
@@ -58,7 +64,7 @@ def test_the_gateways_keys_are_rotated_and_a_device_that_is_off_holds_the_end_up
     assert site.run(gateway, f"cat {KEY}.pub") == before
 
     away = names[-1]
-    ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": away}], state="stopped")
+    switch(sim, away, "stopped")
     said = run(ROTATE, rotate_overlap_days=2)
     assert f"not told yet: default/{away}" in said
     assert site.run(gateway, f"cat {KEY}.pub") != before
@@ -71,8 +77,9 @@ def test_the_gateways_keys_are_rotated_and_a_device_that_is_off_holds_the_end_up
     held = playbook(ROTATE, "-e", "rotate_step=end")
     assert held.returncode != 0
     assert f"{gateway}: default/{away} may know the gateway by its previous key alone" in " ".join(held.stdout.split())
-    ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": away}], state="started")
-    wait("the device is connected again", lambda: connected(site, names), CONNECTED_S)
+    switch(sim, away, "started")
+    knows = f'wasmbed_agent_line_gateway_key{{device="default/{away}",key="current"}}'
+    wait("the device knows the key", lambda: knows in site.metrics(gateway, 9080), CONNECTED_S)
     run(ROTATE, rotate_step="end")
     assert not site.host(gateway).file(f"{KEY}.previous").exists
     wait("all devices are connected by the new key alone", lambda: connected(site, names), CONNECTED_S)

@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from lab_site import Site
 
-SERIAL = "wasmbed-serial.service"
+SERIAL, SERIAL_PORT = "wasmbed-serial.service", 9083
 HOSTILE, HOSTILE_PORT = "molecule-hostile", 5599
 DEVICES = "/var/lib/wasmbed-qemu"
 
@@ -37,10 +38,12 @@ def unit(device: str) -> str:
     return f"wasmbed-qemu@{device}.service"
 
 
-def metrics(site: Site, sim: str) -> dict[str, float]:
-    script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9083/metrics', timeout=5).read().decode())"
-    lines = site.run(sim, f'python3 -c "{script}"').splitlines()
-    return {key: float(value) for key, value in (line.rsplit(" ", 1) for line in lines if line[:1] not in "# ")}
+def uptime(site: Site, gateway: str, device: str) -> float | None:
+    """Seconds since the board itself started, as it told its gateway; None when it is not connected."""
+    port = site.variable("gateway_http_port", gateway, 9080)
+    found = site.metrics(gateway, port).get(f'wasmbed_agent_line_uptime_seconds{{device="default/{device}"}}')
+    connected = site.get("edgedevice", device).get("status", {}).get("phase") == "Connected"
+    return found if connected and found else None
 
 
 def test_every_device_runs_and_is_at_its_line(site: Site, sim: str, devices: list[dict]) -> None:
@@ -48,7 +51,7 @@ def test_every_device_runs_and_is_at_its_line(site: Site, sim: str, devices: lis
         assert site.host(sim).service(unit(device["name"])).is_running
         assert site.host(sim).service(unit(device["name"])).is_enabled
         key = f'wasmbed_serial_machine_up{{device="{device["name"]}"}}'
-        wait(f"{device['name']} is at its line", lambda key=key: metrics(site, sim).get(key) == 1.0)
+        wait(f"{device['name']} is at its line", lambda key=key: site.metrics(sim, SERIAL_PORT).get(key) == 1.0)
 
 
 def test_every_device_is_registered_with_its_own_key(site: Site, devices: list[dict]) -> None:
@@ -83,13 +86,43 @@ def test_keys_are_read_by_root_and_the_machine_alone(site: Site, sim: str, devic
     assert site.modes(sim, f"{DEVICES}/{devices[0]['name']}")[f"{DEVICES}/{devices[0]['name']}"].startswith("750 root:")
 
 
-def test_the_reset_button_works_and_others_go_on(site: Site, sim: str, devices: list[dict]) -> None:
-    first, second = (unit(device["name"]) for device in devices[:2])
+def test_the_reset_button_works_and_others_go_on(site: Site, sim: str, gateway: str, devices: list[dict]) -> None:
+    names = [device["name"] for device in devices[:2]]
+    first, second = map(unit, names)
     before = site.main_pid(sim, first), site.main_pid(sim, second)
-    result = ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": devices[0]["name"]}], state="reset")
+    ran = [
+        wait(f"{name} tells how long it runs", lambda name=name: uptime(site, gateway, name), 120.0) for name in names
+    ]
+    pressed = time.monotonic()
+    result = ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": names[0]}], state="reset")
     assert "CHANGED" in result.stdout, result.stdout + result.stderr
+
+    def anew() -> bool:
+        runs = uptime(site, gateway, names[0])
+        # It told how long it runs after it was reset, or it would say at least what it said before.
+        return runs is not None and runs < ran[0] and runs <= time.monotonic() - pressed + 1.0
+
+    wait("the board has started anew and is connected", anew, 120.0)
+    wait("the other one runs on", lambda: (uptime(site, gateway, names[1]) or 0.0) > ran[1], 120.0)
     # A reset is the machine's, not the process's.
     assert (site.main_pid(sim, first), site.main_pid(sim, second)) == before
+
+
+def test_a_machine_is_started_anew_by_its_name_alone(site: Site, sim: str, devices: list[dict]) -> None:
+    names = [device["name"] for device in devices]
+    before = {name: site.main_pid(sim, unit(name)) for name in names}
+    dry = ansible(sim, "wasmbed.edge.qemu_device", "--check", devices=[{"name": names[0]}], state="restarted")
+    assert "CHANGED" in dry.stdout, dry.stdout + dry.stderr
+    assert site.main_pid(sim, unit(names[0])) == before[names[0]]
+    result = ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": names[0]}], state="restarted")
+    assert "CHANGED" in result.stdout, result.stdout + result.stderr
+    after = {name: site.main_pid(sim, unit(name)) for name in names}
+    assert [name for name in names if after[name] != before[name]] == names[:1]
+    again = ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": names[0]}])
+    assert "SUCCESS" in again.stdout, again.stdout + again.stderr
+    nobody = ansible(sim, "wasmbed.edge.qemu_device", devices=[{"name": "molecule-nobody"}])
+    assert nobody.returncode != 0
+    assert "device molecule-nobody: give board, firmware, gateway, gateway_key, port" in nobody.stdout
 
 
 def test_a_killed_machine_comes_back_with_its_flash(site: Site, sim: str, devices: list[dict]) -> None:
@@ -152,19 +185,28 @@ def test_a_hostile_guest_does_not_get_out(site: Site, sim: str, hostile: str) ->
 
 
 def test_a_line_loses_what_the_inventory_says_and_the_machine_goes_on(
-    site: Site, sim: str, devices: list[dict]
+    site: Site, sim: str, gateway: str, devices: list[dict]
 ) -> None:
     name, before = devices[0]["name"], site.main_pid(sim, unit(devices[0]["name"]))
     key = f'wasmbed_serial_fault_bytes_total{{device="{name}",kind="dropped"}}'
-    lossy = [{**devices[0], "drop_per_million": 50_000}, *devices[1:]]
+    lossy = [{**devices[0], "drop_per_million": 5_000}, *devices[1:]]
     try:
         result = playbook("molecule/qemu_host/converge.yml", "-e", json.dumps({"qemu_host_devices": lossy}))
         assert result.returncode == 0, result.stdout[-4000:]
-        wait("bytes are lost", lambda: metrics(site, sim).get(key, 0) > 0, 120.0)
+        wait("bytes are lost", lambda: site.metrics(sim, SERIAL_PORT).get(key, 0) > 0, 120.0)
+        lost = site.metrics(sim, SERIAL_PORT)[key]
+        # One byte of two hundred is lost, and the device still comes through to its gateway.
+        wait("the device tells its gateway something", lambda: uptime(site, gateway, name), 180.0)
+        wait("more bytes are lost", lambda: site.metrics(sim, SERIAL_PORT)[key] > lost, 120.0)
         assert site.main_pid(sim, unit(name)) == before
     finally:
         result = playbook("molecule/qemu_host/converge.yml")
     assert result.returncode == 0, result.stdout[-4000:]
+    wait("the device is connected by a line without loss", lambda: uptime(site, gateway, name), 120.0)
+    lost = site.metrics(sim, SERIAL_PORT).get(key, 0)
+    told = uptime(site, gateway, name) or 0.0
+    wait("the device tells more", lambda: (uptime(site, gateway, name) or 0.0) > told, 120.0)
+    assert site.metrics(sim, SERIAL_PORT).get(key, 0) == lost
 
 
 def test_a_device_without_a_gateway_key_is_named(site: Site, sim: str, devices: list[dict]) -> None:

@@ -122,7 +122,7 @@ class Ros2Config:
 
     domain: int = 0
     backend: Literal["dds", "rclpy", "auto"] = "dds"
-    distribution: Literal["humble", "jazzy", "kilted"] = "jazzy"
+    distribution: Literal["humble", "iron", "jazzy", "kilted"] = "jazzy"
     px4_release: Literal["1.14", "1.15", "1.16", "1.17", "1.18"] | None = None
     packages: tuple[Path, ...] = ()
     node: str = ""

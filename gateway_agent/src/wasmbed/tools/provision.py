@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,8 +58,8 @@ def _read(path: Path, limit: int) -> bytes:
 
 
 def read_key(path: Path) -> bytes:
-    """A public key: one line of base64."""
-    text = _read(path, _KEY_FILE_MAX).strip()
+    """A public key, one line of base64 in a file, or from standard input when the path is `-`."""
+    text = (sys.stdin.buffer.read(_KEY_FILE_MAX + 1) if path == Path("-") else _read(path, _KEY_FILE_MAX)).strip()
     try:
         key = base64.b64decode(text, validate=True)
     except binascii.Error as error:
@@ -169,6 +170,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     one.add_argument("--name", required=True, help="of the device")
     one.add_argument("--class", dest="board_class", choices=sorted(CLASSES), required=True)
     one.add_argument("--gateway", required=True, help="name of its gateway")
-    one.add_argument("--gateway-key", type=Path, required=True, help="file with the gateway's public key in base64")
+    one.add_argument(
+        "--gateway-key",
+        type=Path,
+        required=True,
+        help="file with the gateway's public key in base64, - for standard input",
+    )
     one.add_argument("--check", action="store_true", help="change nothing, tell what would change")
     one.set_defaults(action=run)

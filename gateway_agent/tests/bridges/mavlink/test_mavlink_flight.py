@@ -198,8 +198,10 @@ async def test_parameters_whose_hash_is_the_same_are_not_transferred_again(autop
 
 async def test_an_ardupilot_that_answers_no_write_is_read_back() -> None:
     async with flying("ardupilot") as (_, vehicle, _, simulator):
-        simulator.tell("silent 1")
-        await asyncio.sleep(0.1)
+        # Orders are carried out in their turn: when the battery is shown, the one before is done.
+        for order in ("silent 1", "battery 60"):
+            simulator.tell(order)
+        assert await vehicle.until(lambda s: s.battery_percent == 60, 10.0)
         assert (await vehicle.write_parameter("SYS_AUTOSTART", 77)).ok
 
 
@@ -219,10 +221,13 @@ async def test_rates_requests_and_time() -> None:
 
 
 async def test_a_reboot_and_a_lost_vehicle_are_noticed() -> None:
-    async with flying() as (_, vehicle, actions, simulator):
+    async with flying() as (made, vehicle, actions, simulator):
         changes: list[Change] = []
         vehicle.on_change.append(lambda change, _: changes.append(change))
-        await asyncio.sleep(4.0)
+        up_ms = [0]
+        made.fleet.watch("SYSTEM_TIME", lambda item: up_ms.append(item["time_boot_ms"]))
+        # A clock that goes back by 3 s or less is no reboot.
+        await until(lambda: up_ms[-1] > 3500)
         assert (await actions.reboot()).ok
         await until(lambda: Change.REBOOTED in changes)
         simulator.process.kill()

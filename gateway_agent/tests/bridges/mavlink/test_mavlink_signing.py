@@ -12,6 +12,7 @@ from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.frames import Frame, FrameParser, make_frame
 from wasmbed.bridges.mavlink.keystore import KeyStore, KeyStoreError, new_key, parse_state
 from wasmbed.bridges.mavlink.signing import Signer, SigningState, Verdict, timestamp_of
+from wasmbed_sitl import SimulatedVehicle
 
 DIALECT = default_dialect()
 KEY = bytes(range(32))
@@ -51,6 +52,24 @@ def test_pymavlink_accepts_our_signature_and_we_its() -> None:
     checker.signing.secret_key = bytes(32)
     with pytest.raises(module.MAVError):
         checker.parse_char(signed(ours, sequence=1).raw)
+
+
+@pytest.mark.parametrize(("key", "times"), [(KEY, 1), (None, 2)], ids=["signed", "not signed"])
+def test_an_order_that_the_link_doubles_is_done_once_when_it_is_signed(key: bytes | None, times: int) -> None:
+    """MAVLink has nothing else that tells a copy from a new order; the other end is pymavlink."""
+    theirs = importlib.import_module("pymavlink.dialects.v20.common").MAVLink(None, 1, 1)
+    theirs.robust_parsing = True
+    theirs.signing.secret_key = key
+    theirs.signing.timestamp = timestamp_of(NOW)
+    vehicle = SimulatedVehicle()
+    values = {"command": 2000, "target_system": 1, "target_component": 1}
+    raw = make_frame(DIALECT["COMMAND_LONG"], values, system=245, component=191, sequence=0, signed=key is not None)
+    if key is not None:
+        raw = Signer(key, Clock()).sign(raw, 1)
+    for item in theirs.parse_buffer(raw + raw):
+        if item.get_type() == "COMMAND_LONG":
+            vehicle.handle("COMMAND_LONG", item.to_dict(), (245, 191), 1.0)
+    assert [command for _, command, _ in vehicle.executed] == [2000] * times
 
 
 def test_a_frame_is_accepted_once() -> None:

@@ -189,7 +189,7 @@ async def test_the_typed_calls_do_what_the_raw_ones_do(codecs: CodecFactory, bac
         binding.write_typed(publisher.entity, data[:50])
 
 
-@pytest.mark.parametrize("distribution", ["humble", "jazzy"])
+@pytest.mark.parametrize("distribution", ["humble", "iron", "jazzy"])
 async def test_nodes_and_endpoints_are_in_the_graph(backends: Backends, distribution: str) -> None:
     """With the 24-byte Gid of Humble and the 16-byte one since."""
     codecs = CodecFactory(TypeStore.of(distribution))

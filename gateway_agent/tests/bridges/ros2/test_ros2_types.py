@@ -33,7 +33,12 @@ from wasmbed.bridges.ros2.types.tables import px4, standard
 if TYPE_CHECKING:
     from pathlib import Path
 
-STORES = {"humble": Stores.ROS2_HUMBLE, "jazzy": Stores.ROS2_JAZZY, "kilted": Stores.ROS2_KILTED}
+STORES = {
+    "humble": Stores.ROS2_HUMBLE,
+    "iron": Stores.ROS2_IRON,
+    "jazzy": Stores.ROS2_JAZZY,
+    "kilted": Stores.ROS2_KILTED,
+}
 SAMPLE = "bench_msgs/msg/Sample"
 
 

@@ -1,7 +1,7 @@
 """The interface definitions that are shipped: one text table per family, each definition with its releases.
 
 A table is a sequence of blocks: a line `= package/kind/Name RELEASE...` and the definition in the syntax of .msg files.
-`scripts/ros2-tables` makes them from folders of definitions.
+`make_tables` makes them from folders of definitions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wasmbed.bridges.ros2.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DISTRIBUTIONS: Final = ("humble", "jazzy", "kilted")
+DISTRIBUTIONS: Final = ("humble", "iron", "jazzy", "kilted")
 PX4_RELEASES: Final = ("1.14", "1.15", "1.16", "1.17", "1.18")
 
 
