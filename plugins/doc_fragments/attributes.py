@@ -20,6 +20,17 @@ attributes:
     description: Running the module twice gives the same result.
 """
 
+    FULL = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
     INFO = r"""
 options: {}
 attributes:

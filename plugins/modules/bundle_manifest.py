@@ -14,6 +14,9 @@ author:
   - Wasmbed contributors (@wasmbed)
 description:
   - A bundle is one folder with everything a site installs. Its C(manifest.json) has the sha256 of every file.
+extends_documentation_fragment:
+  - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.full
 options:
   path:
     description: Folder of the bundle.
@@ -55,16 +58,6 @@ options:
     description: Further keys of the manifest, such as versions.
     type: dict
     default: {}
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check mode).
-    support: full
-  idempotent:
-    description: Running the module twice gives the same result.
-    support: full
 """
 
 EXAMPLES = r"""

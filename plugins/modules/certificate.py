@@ -19,6 +19,8 @@ description:
     another authority, or ends within O(renew_before_days).
 requirements:
   - cryptography >= 38 on the host
+extends_documentation_fragment:
+  - wasmbed.edge.attributes
 options:
   path:
     description:
@@ -116,14 +118,11 @@ options:
     default: "0644"
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check mode).
     support: full
     details: Subject, names, usages and end are shown; never a key.
   idempotent:
-    description: Running the module twice gives the same result.
     support: full
     details: Until the renewal window begins.
 """

@@ -16,6 +16,9 @@ description:
   - Reads what a status page needs from a host in one task, and changes nothing.
 requirements:
   - systemd and openssl on the host
+extends_documentation_fragment:
+  - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.info
 options:
   units:
     description: The systemd units to report.
@@ -27,17 +30,6 @@ options:
     type: list
     elements: path
     default: []
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check mode).
-    support: N/A
-    details: This module changes nothing.
-  idempotent:
-    description: Running the module twice gives the same result.
-    support: full
 """
 
 EXAMPLES = r"""

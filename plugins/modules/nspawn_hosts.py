@@ -19,6 +19,9 @@ description:
 requirements:
   - systemd-nspawn, iproute2 and overlayfs on the machine
   - root
+extends_documentation_fragment:
+  - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.full
 options:
   directory:
     description: Where the hosts live. The module owns its folder C(hosts).
@@ -72,16 +75,6 @@ options:
         description: Where the hosts see it.
         type: path
         required: true
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check mode).
-    support: full
-  idempotent:
-    description: Running the module twice gives the same result.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -14,6 +14,9 @@ author:
   - Wasmbed contributors (@wasmbed)
 description:
   - Makes all its checks in one task and fails with every problem and its remedy at once. It changes nothing.
+extends_documentation_fragment:
+  - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.info
 options:
   what:
     description: What is going to be installed, for the message.
@@ -86,17 +89,6 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check mode).
-    support: N/A
-    details: This module changes nothing.
-  idempotent:
-    description: Running the module twice gives the same result.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - wasmbed.edge.mavlink
   - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.full
   - wasmbed.edge.attributes.mavlink_group
 options:
   state:
@@ -69,15 +70,6 @@ options:
     description: Whether a plan is replaced while the vehicle is armed or in the air.
     type: bool
     default: false
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-seealso:
-  - module: wasmbed.edge.px4_mission_info
 """
 
 EXAMPLES = r"""

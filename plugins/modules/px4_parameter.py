@@ -22,6 +22,7 @@ description:
 extends_documentation_fragment:
   - wasmbed.edge.mavlink
   - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.full
   - wasmbed.edge.attributes.mavlink_group
 options:
   values:
@@ -50,15 +51,6 @@ options:
       - Folder where the module runs, in which it is noted that a vehicle needs its reboot until it had it.
     type: path
     default: ~/.ansible/wasmbed-reboots
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-seealso:
-  - module: wasmbed.edge.px4_parameter_info
 """
 
 EXAMPLES = r"""

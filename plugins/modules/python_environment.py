@@ -18,6 +18,9 @@ description:
     in one step. Older ones are removed.
 requirements:
   - a bundle on the host
+extends_documentation_fragment:
+  - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.full
 options:
   path:
     description: The link. Environments are folders beside it with its name and a key.
@@ -40,16 +43,6 @@ options:
     type: list
     elements: list
     default: [[wasmbed-agent, --version]]
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check mode).
-    support: full
-  idempotent:
-    description: Running the module twice gives the same result.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -19,6 +19,9 @@ description:
   - One task instead of one per file, because a host-task costs more than the work it does.
 requirements:
   - systemd on the host
+extends_documentation_fragment:
+  - wasmbed.edge.attributes
+  - wasmbed.edge.attributes.full
 options:
   packages:
     description:
@@ -126,16 +129,6 @@ options:
         type: list
         elements: path
         default: []
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check mode).
-    support: full
-  idempotent:
-    description: Running the module twice gives the same result.
-    support: full
 """
 
 EXAMPLES = r"""
