@@ -183,7 +183,7 @@ def pace(domain: int, topics: int) -> None:
 
 
 def flood(domain: int, rate_hz: float) -> None:
-    """Write at a rate, or (0) as fast as the readers let; as another machine would, which takes no processor of theirs."""
+    """Write at a rate, or (0) as fast as the readers let; another machine would take no processor of theirs."""
     os.nice(PUBLISHER_NICE)
     made = backend(domain, "flood")
     codec = made.codecs.codec(IMU)

@@ -12,10 +12,26 @@ import os
 import re
 import shutil
 
-from ansible_collections.wasmbed.edge.plugins.module_utils.services import Attributes, Host, ServicesError
+from ansible_collections.wasmbed.edge.plugins.module_utils.services import (
+    Attributes,
+    Host,
+    ServicesError,
+    Unit,
+    read_text,
+)
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 GROUP = "wasmbed-serial"
+# What wasmbed-serial takes; with a file that has more it goes on with what it had, and does not start again.
+RANGES = {
+    "port": (1, 65535),
+    "baud": (300, 4_000_000),
+    "drop_per_million": (0, 1_000_000),
+    "corrupt_per_million": (0, 1_000_000),
+    "silence_reset_s": (5, 86_400),
+    "sensor_rate": (0.001, 1),
+}
+ZERO_IS_NEVER = ("silence_reset_s", "sensor_rate")
 SOCKETS = ("serial.sock", "sensors.sock", "monitor.sock", "control.sock")
 # The machine, and the time of one instruction as a power of two of nanoseconds: 168 MHz and 16 MHz in round figures.
 BOARDS = {
@@ -46,19 +62,32 @@ def unit(name: str) -> str:
     return f"wasmbed-qemu@{name}.service"
 
 
-def check(devices: list[dict]) -> None:
-    """Raise ServicesError for names that cannot be units, for names and for ports that are there twice."""
-    names, endpoints = set(), {}
-    for device in devices:
-        name = device["name"]
+def check_names(names: list[str]) -> None:
+    """Raise ServicesError for names that cannot be units or folders, and for those that are there twice."""
+    seen = set()
+    for name in names:
         if not NAME.fullmatch(name):
             raise ServicesError(f"device {name!r}: a name has up to 63 letters a-z, digits and '-'; rename it")
-        if name in names:
+        if name in seen:
             raise ServicesError(f"device {name} is listed twice; remove one")
-        names.add(name)
+        seen.add(name)
+
+
+def check(devices: list[dict], others: dict[tuple[str, int], str]) -> None:
+    """Raise ServicesError for values out of range, and for ports that are there twice or are another device's."""
+    taken = dict(others)
+    for device in devices:
+        name = device["name"]
+        for key, (least, most) in RANGES.items():
+            never = key in ZERO_IS_NEVER
+            if not least <= device[key] <= most and not (never and device[key] == 0):
+                allowed = f"{'0 or ' * never}{least} to {most}"
+                raise ServicesError(f"device {name}: {key} must be {allowed}, not {device[key]}")
+        if device["drop_per_million"] + device["corrupt_per_million"] > 1_000_000:
+            raise ServicesError(f"device {name}: drop_per_million and corrupt_per_million are more than all bytes")
         endpoint = (device["address"], device["port"])
-        if endpoints.setdefault(endpoint, name) != name:
-            raise ServicesError(f"device {name}: port {device['port']} is {endpoints[endpoint]}'s; give it another")
+        if taken.setdefault(endpoint, name) != name:
+            raise ServicesError(f"device {name}: port {device['port']} is {taken[endpoint]}'s; give it another")
 
 
 def command(device: dict, paths: Paths) -> list[str]:
@@ -103,6 +132,19 @@ def listed(paths: Paths) -> list[str]:
     return sorted(os.path.basename(path).removesuffix(".env") for path in files)
 
 
+def endpoints(names: list[str], paths: Paths) -> dict[tuple[str, int], str]:
+    """Return the address and port of devices that a host has, each with its device's name."""
+    found = {}
+    for name in names:
+        try:
+            serial = json.loads(read_text(os.path.join(paths.settings, f"{name}.yaml")) or "{}")["serial"]
+            found[serial["address"], serial["port"]] = name
+        except (ValueError, KeyError, TypeError):
+            # Written by hand; wasmbed-serial judges it.
+            continue
+    return found
+
+
 class Devices:
     """Brings devices to their state. What was done is in C(host.changes)."""
 
@@ -112,6 +154,7 @@ class Devices:
         self._check_mode = check_mode
         self._paths = paths
         self._changed: set[str] = set()
+        self._stopped: set[str] = set()
 
     def present(self, device: dict) -> dict:
         """Make a device's folder, flash and settings; return its row of the result."""
@@ -142,13 +185,18 @@ class Devices:
         if not any(map(os.path.lexists, [*files, folder])):
             return
         self._host.changes.append(f"remove {name}")
+        for path in files:
+            if (text := read_text(path)) is not None:
+                self._host.before[path], self._host.after[path] = text, ""
         if self._check_mode:
             return
         self._host.command("systemctl", "disable", "--now", "--quiet", unit(name))
         for path in files:
             if os.path.lexists(path):
                 os.unlink(path)
-        shutil.rmtree(folder, ignore_errors=True)
+        # Its key is in there: what cannot be removed is an error.
+        if os.path.lexists(folder):
+            shutil.rmtree(folder)
 
     def _provision(self, device: dict) -> dict:
         """Make or update a device's flash, its machine stopped if there is something to write."""
@@ -157,10 +205,14 @@ class Devices:
             return {"public_key": "", "firmware": ""}
         answer = self._wasmbed(device, "--check")
         if answer["changed"]:
+            name = unit(device["name"])
             self._host.changes.append(f"flash of {device['name']}")
+            if (shown := self._host.show([name]).get(name)) and not shown.down:
+                self._stopped.add(device["name"])
             if not self._check_mode:
                 # The machine reads the file once and writes what it changes: not under its feet.
-                self._run(["systemctl", "stop", unit(device["name"])])
+                if device["name"] in self._stopped:
+                    self._host.command("systemctl", "stop", "--quiet", name)
                 answer = self._wasmbed(device)
         flash = self._paths.flash(device["name"])
         attributes = Attributes(0o660, "root", GROUP)
@@ -197,7 +249,12 @@ class Devices:
                 self._host.command("systemctl", "reload", "wasmbed-serial.service")
 
     def run(self, names: list[str], state: str) -> None:
-        """Start, stop, restart or reset machines; a started one whose flash or settings changed is restarted."""
+        """Start, stop, restart or reset machines; a started one whose flash or settings changed is restarted.
+
+        With C(present) those alone that were stopped for their flash are started again.
+        """
+        if state == "present":
+            names = [name for name in names if name in self._stopped]
         if not names:
             return
         if self._changed and not self._check_mode:
@@ -205,16 +262,7 @@ class Devices:
         states = self._host.show([unit(name) for name in names])
         todo: dict[str, list[str]] = {}
         for name in names:
-            shown = states.get(unit(name))
-            enabled, active = bool(shown and shown.enabled), bool(shown and shown.active)
-            if state == "stopped":
-                actions = ["disable"] * enabled + ["stop"] * active
-            elif state == "reset":
-                actions = ["reset"] if active else ["start"]
-            else:
-                actions = ["enable"] * (not enabled)
-                actions += ["start"] if not active else ["restart"] * (state == "restarted" or name in self._changed)
-            for action in actions:
+            for action in self._actions(name, state, states.get(unit(name))):
                 todo.setdefault(action, []).append(name)
         for action, chosen in todo.items():
             self._host.changes.extend(f"{action} {name}" for name in chosen)
@@ -226,3 +274,16 @@ class Devices:
             else:
                 # One call for all: each costs as much as starting a machine.
                 self._host.command("systemctl", action, "--quiet", *map(unit, chosen))
+
+    def _actions(self, name: str, state: str, shown: Unit | None) -> list[str]:
+        """Return what brings a unit to its state."""
+        enabled, active = bool(shown and shown.enabled), bool(shown and shown.active) or name in self._stopped
+        if state == "stopped":
+            # One that fails again and again waits for its next start most of the time.
+            return ["disable"] * enabled + ["stop"] * bool(shown and not shown.down)
+        if state == "reset":
+            return ["reset"] if active else ["start"]
+        if state == "present":
+            return ["restart"]
+        again = state == "restarted" or name in self._changed
+        return ["enable"] * (not enabled) + (["restart"] * again if active else ["start"])

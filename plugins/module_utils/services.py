@@ -52,12 +52,16 @@ class Attributes:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """State of a unit: whether it is enabled and active, and when it began to start, in seconds of time.time()."""
+    """State of a unit: whether it is enabled and active, and when it began to start, in seconds of time.time().
+
+    One that waits to be started anew after a failure is neither active nor down.
+    """
 
     enabled: bool
     active: bool
     started: float
     needs_reload: bool
+    down: bool = True
 
 
 def digest(path: str) -> str | None:
@@ -126,6 +130,7 @@ def parse_units(output: str, now: float, monotonic: float) -> dict[str, Unit]:
             active=fields.get("ActiveState") == "active",
             started=now - monotonic + began if began else 0.0,
             needs_reload=fields.get("NeedDaemonReload") == "yes",
+            down=fields.get("ActiveState", "inactive") in ("inactive", "failed"),
         )
     return units
 

@@ -68,7 +68,9 @@ options:
         type: int
         default: 0
       silence_reset_s:
-        description: Seconds without a byte from the device after which its machine is reset; V(0) never does.
+        description:
+          - Seconds without a byte from the device, 5 to 86400, after which its machine is reset; V(0) never does.
+          - Time in which the host was suspended does not count; a machine that QEMU's monitor holds is left alone.
         type: int
         default: 120
       sensor_rate:
@@ -79,14 +81,15 @@ options:
         default: 0.1
   state:
     description:
-      - V(present) makes devices and leaves machines as they are; V(started) also has them run now and after a reboot.
+      - V(present) makes devices and leaves machines as they are, but starts one anew that runs and gets another flash;
+        V(started) also has them run now and after a reboot.
       - V(stopped) has them not run; V(restarted) starts the machine anew; V(reset) presses its reset button.
       - V(absent) removes devices with their keys.
     type: str
     choices: [present, started, stopped, restarted, reset, absent]
     default: started
   exclusive:
-    description: Whether to remove devices of the host that are not listed. Only with V(present) and V(started).
+    description: Whether to remove devices of the host that are not listed. Not with V(stopped), V(reset) and V(absent).
     type: bool
     default: false
 attributes:
@@ -161,7 +164,14 @@ devices:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.wasmbed.edge.plugins.module_utils.qemu import Devices, Paths, check, listed
+from ansible_collections.wasmbed.edge.plugins.module_utils.qemu import (
+    Devices,
+    Paths,
+    check,
+    check_names,
+    endpoints,
+    listed,
+)
 from ansible_collections.wasmbed.edge.plugins.module_utils.services import Host, ServicesError
 
 MAKING = ("present", "started", "restarted")
@@ -196,7 +206,9 @@ def apply(module: AnsibleModule, host: Host) -> list[dict]:
     params, paths = module.params, Paths()
     devices, state = params["devices"], params["state"]
     names = [device["name"] for device in devices]
-    unknown = sorted(set(names) - set(listed(paths)))
+    check_names(names)
+    there = listed(paths)
+    unknown = sorted(set(names) - set(there))
     worker = Devices(host, module.run_command, module.check_mode, paths)
     rows = []
     if state in MAKING:
@@ -208,18 +220,19 @@ def apply(module: AnsibleModule, host: Host) -> list[dict]:
             if missing:
                 raise ServicesError(f"device {device['name']}: give {', '.join(missing)}")
             made.append(device)
-        check(made)
+        removed = [name for name in there if params["exclusive"] and name not in names]
+        kept = set(there) - set(removed) - {device["name"] for device in made}
+        check(made, endpoints(sorted(kept), paths))
         rows = [worker.present(device) for device in made]
-        if params["exclusive"]:
-            for name in sorted(set(listed(paths)) - set(names)):
-                worker.absent(name)
+        for name in removed:
+            worker.absent(name)
     elif unknown and state != "absent":
         raise ServicesError(f"no such device on this host: {', '.join(unknown)}; make it with state=present first")
     if state == "absent":
         for name in names:
             worker.absent(name)
     worker.reload_lines()
-    if state not in ("present", "absent"):
+    if state != "absent":
         worker.run(names, state)
     return rows
 

@@ -81,14 +81,19 @@ def test_the_machine_has_no_network_and_no_way_out():
     ("change", "message"),
     [
         ({"name": "../etc"}, "rename it"),
-        ({"name": "a b"}, "rename it"),
+        ({"name": ""}, "rename it"),
         ({"name": "mcu-1"}, "listed twice"),
         ({"name": "mcu-2"}, "port 5501 is mcu-1's"),
+        ({"name": "mcu-2", "port": 5509}, "port 5509 is mcu-9's"),
     ],
 )
 def test_devices_that_cannot_be_are_named(change, message):
+    def check(*devices):
+        qemu.check_names([device["name"] for device in devices])
+        qemu.check(devices, {(DEVICE["address"], 5509): "mcu-9"})
+
     with pytest.raises(services.ServicesError, match=message):
-        qemu.check([DEVICE, {**DEVICE, **change}])
+        check(DEVICE, {**DEVICE, **change})
 
 
 def test_a_new_device_is_made_and_started_and_a_second_run_changes_nothing(paths):

@@ -58,7 +58,7 @@ def shown(active="active", enabled="enabled", began_s=1.0):
 
 def test_units_are_read_with_the_time_they_began_to_start():
     units = services.parse_units(SHOWN, now=1000.0, monotonic=100.0)
-    assert units["etcd.service"] == services.Unit(True, True, 990.0, False)
+    assert units["etcd.service"] == services.Unit(True, True, 990.0, False, down=False)
     assert units["other.service"] == services.Unit(False, False, 0.0, True)
 
 
