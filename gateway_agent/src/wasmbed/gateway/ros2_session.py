@@ -204,20 +204,22 @@ class Ros2Session:
             return  # kept for when the route is opened: nobody sends it again
         flow, room = self._flows[handle], _BACKLOG_BYTES - self.instance.peer.backlog_bytes
         try:
+            if not wanted:
+                session.discard(route.name)
+                return
             for _ in range(_TURN):
-                if wanted and flow.full:
+                if flow.full:
                     self._hold(handle)
                     return
-                if wanted and room <= 0:
+                if room <= 0:
                     self._drain_later(handle)
                     return
                 delivery: Any = session.receive(route.name)
                 if delivery is None:
                     return
-                if wanted:
-                    flow.sent()
-                    room -= len(delivery.data)
-                    self._deliver(handle, delivery)
+                flow.sent()
+                room -= len(delivery.data)
+                self._deliver(handle, delivery)
         except Ros2Error:
             return  # closed meanwhile
         self._loop.call_soon(self._drain, handle)

@@ -106,6 +106,10 @@ class Handler:
         delivery: Delivery = found[1]
         return delivery
 
+    def discard(self) -> None:
+        """Drop and count what waits: nobody wants it."""
+        self.statistics.dropped += self.queue.clear()
+
     def admit(self) -> None:
         """Count a message of the application; raises BusyError above the route's rate."""
         self.statistics.received += 1
