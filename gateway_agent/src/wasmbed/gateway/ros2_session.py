@@ -200,13 +200,14 @@ class Ros2Session:
         if session is None or self._closed:
             return
         wanted = handle in self._opened or route.direction == "call"
-        if not wanted and route.qos.transient_local:
-            return  # kept for when the route is opened: nobody sends it again
+        if not wanted:
+            # What is latched is kept for when the route is opened: nobody sends it again.
+            if not route.qos.transient_local:
+                with contextlib.suppress(Ros2Error):
+                    session.discard(route.name)
+            return
         flow, room = self._flows[handle], _BACKLOG_BYTES - self.instance.peer.backlog_bytes
         try:
-            if not wanted:
-                session.discard(route.name)
-                return
             for _ in range(_TURN):
                 if flow.full:
                     self._hold(handle)
