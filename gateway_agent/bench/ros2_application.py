@@ -245,9 +245,11 @@ def route(topic: str, type_name: str, encoding: str = "cdr") -> dict[str, Any]:
     }
 
 
-async def delivered(bench: Gateway, wasm: bytes, domain: int, seconds: float, rate_hz: float = 0.0) -> float:
+async def delivered(
+    bench: Gateway, wasm: bytes, domain: int, seconds: float, rate_hz: float = 0.0, encoding: str = "cdr"
+) -> float:
     """Imu messages a second that an application has read, from a publisher of this rate, 0: as fast as it can."""
-    await bench.start("sink", wasm, [route("/flood", IMU) | {"queue": QUEUE}])
+    await bench.start("sink", wasm, [route("/flood", IMU, encoding) | {"queue": QUEUE}])
     with Process("--role", "flood", "--domain", domain, "--rate", rate_hz):
         await bench.until(lambda read: read > 0)
         await asyncio.sleep(1.0)
@@ -309,6 +311,7 @@ async def measure(
                 note(f"{prefix}delivered_per_s", await delivered(bench, wasm, domain, seconds, rate))
                 if rclpy is not None:
                     note(f"rclpy_{prefix}delivered_per_s", await asyncio.to_thread(rclpy, rate))
+            note("cbor_delivered_per_s", await delivered(bench, wasm, domain, seconds, encoding="cbor"))
         note("application_rss_mib", bench.rss_mib())
     return {name: statistics.median(values) for name, values in found.items()}
 

@@ -141,8 +141,12 @@ async def test_dangerous_commands_need_their_own_right() -> None:
     async with rig() as made:
         app = await made.application("pilot")
         await made.airborne(app)
-        for command, *params in ((400, 0.0, 21196.0), (185, 1.0), (246, 1.0), (400, 0.0)):
+        for command, *params in ((400, 0.0, 21196.0), (185, 1.0), (246, 1.0), (400, 0.0), (176, 1.0, 10.0)):
             assert await app.command(command, *params) == Status.DENIED, command
+        # The vehicle rounds: these would disarm it in flight, or arm it by force.
+        for params in ((0.3,), (0.3, 21196.3), (1.0, 21196.3), (NAN, 21196.0)):
+            assert await app.command(400, *params) == Status.INVALID, params
+        assert made.vehicle.state.armed
         app = await made.application("pilot", RIGHTS | {"dangerous"})
         assert await app.command(185, 1.0) == 0
 

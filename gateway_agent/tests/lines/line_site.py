@@ -187,11 +187,13 @@ class LineSite(Site):
         spec = {"gateway": self.name, "devices": [{**device, **changes} for device in devices]}
         self.apply("DeviceSlice", "deviceslices", "devices-0", spec, self.namespace)
 
-    def place_on(self, application: str, digest: str, board: Board, *, capability: str = "", **changes: Any) -> None:
+    def place_on(
+        self, application: str, digest: str, board: Board, *, capability: str = "", uid: str = "", **changes: Any
+    ) -> None:
         """Apply the Placement of an application on a board; `changes` replace fields of its spec."""
         device = {
-            "name": board.name, "namespace": "default", "uid": f"uid-{board.name}", "class": CLASSES[board.board],
-            "capabilities": [capability] if capability else [],
+            "name": board.name, "namespace": "default", "uid": uid or f"uid-{board.name}",
+            "class": CLASSES[board.board], "capabilities": [capability] if capability else [],
         }  # fmt: skip
         limits = {"memoryBytes": 65536, "stackBytes": 8192, "cpuMillisPerCall": 100}
         self.place(application, digest, devices=[device], limits=limits, **changes)

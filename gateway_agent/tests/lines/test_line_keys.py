@@ -50,6 +50,13 @@ def knows(site: LineSite, name: str, key: str) -> bool:
     return site.metric(f'wasmbed_agent_line_gateway_key{{device="default/{name}",key="{key}"}}') == 1
 
 
+def next_key(site: LineSite) -> str:
+    """The key that dev-1 made to replace its own, if it did."""
+    text = requests.get(f"http://127.0.0.1:{site.http_port}/metrics", timeout=2).text
+    found = re.search(r'wasmbed_agent_line_next_key\{device="default/dev-1",key="([^"]+)"\}', text)
+    return found[1] if found else ""
+
+
 @pytest.mark.parametrize("board", ["stm32", "hifive1"])
 def test_the_gateways_key_is_rotated_and_a_device_that_was_off_is_told_when_it_is_back(
     line_site: LineSite, board: str
@@ -108,9 +115,7 @@ def test_a_device_makes_its_next_key_and_is_known_by_it(line_site: LineSite, boa
     restart(line_site, replace_device_keys=[device.public_key])
 
     def made() -> str:
-        text = requests.get(f"http://127.0.0.1:{line_site.http_port}/metrics", timeout=2).text
-        found = re.search(r'wasmbed_agent_line_next_key\{device="default/dev-1",key="([^"]+)"\}', text)
-        return found[1] if found else ""
+        return next_key(line_site)
 
     key = eventually(made, "its next key", TOLD_S)
     assert key != device.public_key
@@ -133,3 +138,39 @@ def test_a_device_makes_its_next_key_and_is_known_by_it(line_site: LineSite, boa
     restart(line_site, replace_device_keys=[])
     eventually(lambda: line_site.refusals("WrongKey"), "a refusal", TOLD_S)
     assert line_site.link("dev-1").get("state") != "Connected"
+
+
+@pytest.mark.parametrize(
+    ("seen", "goes_on"), [("only the new one", True), ("slice first", True), ("work first", False)]
+)
+def test_a_new_edge_device_starts_anew_only_what_the_device_was_told_to_stop(
+    line_site: LineSite, seen: str, goes_on: bool
+) -> None:
+    """An EdgeDevice is deleted and made again with the next key: what the agent sees of that in between decides.
+
+    A session ends with its slice entry, and then nothing is stopped. Contents do not tell the two EdgeDevices apart.
+    """
+    device = line_site.board("hifive1", "dev-1")
+    line_site.begin()
+    line_site.wait_link("dev-1", "Connected")
+    digest = line_site.push("small", small())
+    line_site.place_on("small", digest, device)
+    line_site.wait_state("small", "Running")
+    word = line_site.wait_line("small").word
+    restart(line_site, replace_device_keys=[device.public_key])
+    key = eventually(lambda: next_key(line_site), "its next key", TOLD_S)
+    assert line_site.wait_line("small").word == word
+
+    if seen == "slice first":
+        line_site.slice({})
+        eventually(lambda: line_site.refusals("Revoked") == 1, "the end of the session", TOLD_S)
+    if seen != "only the new one":
+        line_site.remove("small")
+        eventually(lambda: line_site.metric("wasmbed_agent_placements") == 0, "no Placement", TOLD_S)
+    line_site.place_on("small", digest, device, uid="uid-new")
+    eventually(lambda: line_site.metric("wasmbed_agent_placements") == 1, "the Placement", TOLD_S)
+    line_site.slice({"dev-1": key}, uid="uid-new")
+    eventually(lambda: not next_key(line_site), "it is known by its next key", TOLD_S)
+    line_site.wait_link("dev-1", "Connected")
+    line_site.wait_state("small", "Running")
+    assert (line_site.wait_line("small").word == word) is goes_on

@@ -306,9 +306,16 @@ async def _outcome_of(task: asyncio.Future[Outcome]) -> Outcome:
         return Outcome(Status.DENIED)
 
 
+_REFUSED = {
+    Cause.GRANT: Status.DENIED,
+    Cause.RATE: Status.RATE,
+    Cause.FENCE: Status.REJECTED,
+    Cause.INVALID: Status.INVALID,
+}
+
+
 def _refused(refusal: Refusal) -> Outcome:
-    status = {Cause.GRANT: Status.DENIED, Cause.RATE: Status.RATE, Cause.FENCE: Status.REJECTED}[refusal.cause]
-    return Outcome(status)
+    return Outcome(_REFUSED[refusal.cause])
 
 
 def _parameter_name(call: HostCall) -> str:

@@ -34,6 +34,18 @@ def test_a_command_is_accepted_and_sent_once() -> None:
     assert str(result) == "MAV_CMD_COMPONENT_ARM_DISARM was accepted"
 
 
+@pytest.mark.parametrize(
+    ("arm", "force", "armed"),
+    [(0.3, 21196.3, False), (0.3, 0.0, True), (0.5, 21196.0, True), (0.0, 21195.4, True), (2.0, 21196.0, True)],
+)
+def test_the_simulated_vehicle_rounds_arming_as_px4_does(arm: float, force: float, armed: bool) -> None:
+    """So a flight shows what a wrong decision about such an order would do."""
+    world = World(CLEAN)
+    world.vehicle.lift(10.0)
+    world.drive(CommandRun(IDS, Command(ARM, (arm, force))))
+    assert world.vehicle.armed == armed
+
+
 def test_resends_count_up_the_confirmation() -> None:
     world = World(DEAD)
     result = world.drive(CommandRun(IDS, Command(REQUEST, (0.0,))))

@@ -2,12 +2,14 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasmbed.bridges.mavlink import (
     AttitudeSetpoint,
+    Cause,
     Command,
     Geofence,
     GlobalSetpoint,
@@ -46,6 +48,14 @@ def guard(*grants: Grant, fence: Geofence | None = None) -> Guard:
         (Command(180, (1.0,)), {Grant.COMMAND, Grant.DANGEROUS, Grant.PARAMETERS}),
         (Command(31010), {Grant.COMMAND, Grant.DANGEROUS}),
         (Command(512, (0.0,)), {Grant.TELEMETRY}),
+        (Command(511, (33.0, 200_000.0)), {Grant.TELEMETRY}),
+        (Command(511, (33.0, -1.0)), {Grant.TELEMETRY, Grant.DANGEROUS}),
+        (Command(511, (33.0, 6e7)), {Grant.TELEMETRY, Grant.DANGEROUS}),
+        (Command(511, (33.0, NAN)), {Grant.TELEMETRY, Grant.DANGEROUS}),
+        (Command(176, (1.0, 4.0, 3.0)), {Grant.COMMAND}),
+        (Command(176, (1.0, 10.0, 0.0)), {Grant.COMMAND, Grant.DANGEROUS}),
+        (Command(176, (1.0, 4.0, 99.0)), {Grant.COMMAND, Grant.DANGEROUS}),
+        (Command(176, (4.0, 4.0, 3.0)), {Grant.COMMAND, Grant.DANGEROUS}),
     ],
 )
 def test_a_command_passes_with_its_grants_and_with_none_less(command: Command, needed: set[Grant]) -> None:
@@ -55,6 +65,51 @@ def test_a_command_passes_with_its_grants_and_with_none_less(command: Command, n
         assert reason is not None
         assert grant.value in reason
     assert guard().command(command, FLYING, 0.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "params"),
+    [
+        *((400, (arm,)) for arm in (0.3, -0.4, 0.7, 2.0, 256.0, -1.0, NAN, math.inf, -math.inf)),
+        *((400, (arm, 21196.3)) for arm in (0.0, 0.3, 1.0)),
+        *((400, (0.0, force)) for force in (21195.6, -21196.0, 0.1, NAN, math.inf)),
+        *((176, (1.0, mode, 0.0)) for mode in (5.7, 6.4, 262.0, 266.0, -246.0, NAN, math.inf)),
+        *((176, (base, 4.0, 3.0)) for base in (1.5, 257.0, -1.0, NAN)),
+        (176, (1.0, 4.0, 3.5)),
+    ],
+)
+@pytest.mark.parametrize("frame", [None, 0, 3])
+def test_a_choice_that_the_vehicle_would_round_or_cut_is_refused_whatever_is_granted(
+    number: int, params: tuple[float, ...], frame: int | None
+) -> None:
+    """PX4 disarms in flight for (0.3, 21196.3), and goes to mode 6 for 262."""
+    reason = guard(*EVERYTHING).command(Command(number, params, frame), FLYING, 0.0)
+    assert reason is not None
+    assert reason.cause is Cause.INVALID
+
+
+def test_a_choice_is_judged_as_the_32_bit_float_that_goes_out() -> None:
+    assert guard(Grant.COMMAND).command(Command(400, (1e-60,)), FLYING, 0.0) is not None, "0.0 disarms"
+    assert guard(Grant.COMMAND).command(Command(400, (1.0 + 1e-12, 1e-60)), FLYING, 0.0) is None
+
+
+def test_disarming_a_vehicle_that_is_not_heard_is_dangerous() -> None:
+    assert guard(Grant.COMMAND).command(Command(400, (0.0,)), VehicleState(), 0.0) is not None
+
+
+@pytest.mark.parametrize(
+    "item", [PlanItem(400, 2, param1=0.0, param2=21196.0), PlanItem(176, 2, 1.0, 10.0), PlanItem(37)]
+)
+def test_a_plan_arms_nothing_and_enters_no_mode(item: PlanItem) -> None:
+    reason = guard(Grant.COMMAND, Grant.MISSION).plan([item], FLYING, 0.0)
+    assert reason is not None
+    assert reason.cause is Cause.GRANT
+
+
+def test_ardupilots_modes_are_its_own() -> None:
+    copter = replace(FLYING, autopilot=3, type=2)
+    assert guard(Grant.COMMAND).command(Command(176, (1.0, 16.0)), copter, 0.0) is None
+    assert guard(Grant.COMMAND).command(Command(176, (1.0, 10.0)), copter, 0.0) is not None
 
 
 def test_disarming_on_the_ground_is_no_danger() -> None:

@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lossy import IDS
 from wasmbed.bridges.mavlink.codec import Message, message
+from wasmbed.bridges.mavlink.commands import Command, CommandRun, Outcome
 from wasmbed.bridges.mavlink.definitions import default_dialect
-from wasmbed.bridges.mavlink.frames import FrameParser, make_frame
+from wasmbed.bridges.mavlink.frames import FrameParser, decode_frame, make_frame
 from wasmbed.bridges.mavlink.routing import PortPolicy
 from wasmbed.bridges.mavlink.signing import Signer
 from wasmbed.bridges.mavlink.switch import PortOptions, Switch
 from wasmbed.bridges.mavlink.tlog import TelemetryLog, read_tlog
+from wasmbed_sitl import SimulatedVehicle
 
+ARM, CAPTURE, REBOOT = 400, 2000, 246
 DIALECT = default_dialect()
 KEY = bytes(range(32))
 NOW = 1_800_000_000.0
@@ -111,6 +115,118 @@ def test_an_own_frame_that_comes_back_ends() -> None:
     station.clear()
     bench.switch.receive(vehicle, sent[0])
     assert station == []
+
+
+class TwoRadios:
+    """A simulated vehicle with two radios of one group: each is a link of its own to it, as PX4's are.
+
+    It counts the orders that it gets. Its answers leave by the link on which it was asked.
+    """
+
+    def __init__(self) -> None:
+        self.bench = Bench()
+        self.vehicle = SimulatedVehicle()
+        self.vehicle.power_on(0.0)
+        self.orders: list[tuple[str, int]] = []
+        self.silent: set[str] = set()
+        self.told: list[str] = []
+        self.heard: list[Message] = []
+        self.run: CommandRun | None = None
+        self._answers: list[tuple[str, str, dict[str, Any]]] = []
+        self._numbers = dict.fromkeys("ab", 0)
+        self._ports = {
+            name: self.bench.switch.open(
+                PortOptions(PortPolicy(name, redundancy="radios")), name, lambda raw, name=name: self._sent(name, raw)
+            )
+            for name in "ab"
+        }
+        self.local = self.bench.switch.open_local(IDS.own_system, IDS.own_component, self._heard)
+        self.pass_time(2.0)
+
+    def _sent(self, radio: str, raw: bytes) -> bool:
+        (found,) = FrameParser().feed(raw)
+        item = decode_frame(found)
+        assert item is not None
+        if radio not in self.silent:
+            if "command" in item.values:
+                self.orders.append((radio, item["command"]))
+            for answer in self.vehicle.handle(item.name, dict(item.values), (item.system, 191), self.bench.now):
+                self._answers.append((radio, *answer))
+        return True
+
+    def _heard(self, item: Message) -> None:
+        self.heard.append(item)
+        if self.run is not None:
+            self.run.receive(item, self.bench.now)
+
+    def _brings(self, radio: str, name: str, fields: dict[str, Any]) -> None:
+        if radio in self.silent:
+            return
+        values = {key: value for key, value in fields.items() if key != "param_bytes"}
+        self._numbers[radio] = (self._numbers[radio] + 1) & 0xFF
+        sent = make_frame(DIALECT[name], values, system=1, component=1, sequence=self._numbers[radio])
+        self.bench.switch.receive(self._ports[radio], sent)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the vehicle fly and an order be carried out."""
+        for _ in range(round(seconds / 0.02)):
+            self.bench.now += 0.02
+            answers, self._answers = self._answers, []
+            for answer in answers:
+                self._brings(*answer)
+            for name, fields in self.vehicle.step(self.bench.now):
+                self.told.append(name)
+                for radio in "ab":
+                    self._brings(radio, name, fields)
+            if self.run is not None:
+                if self.run.deadline is not None and self.bench.now >= self.run.deadline:
+                    self.run.advance(self.bench.now)
+                for item in self.run.take():
+                    self.local.send(item)
+
+    def order(self, command: int, *params: float) -> Outcome:
+        """Give an order and wait for what becomes of it."""
+        self.run = CommandRun(IDS, Command(command, params))
+        self.run.start(self.bench.now)
+        self.pass_time(10.0)
+        assert self.run.result is not None
+        return self.run.result.outcome
+
+
+def test_an_order_by_two_radios_is_done_once_and_goes_by_the_one_that_is_left() -> None:
+    radios = TwoRadios()
+    assert radios.order(CAPTURE, 0.0) is Outcome.ACCEPTED
+    assert radios.orders == [("a", CAPTURE)]
+    radios.silent = {"a"}
+    radios.pass_time(2.0)
+    assert radios.order(CAPTURE, 0.0) is Outcome.ACCEPTED
+    radios.silent = set()
+    radios.pass_time(2.0)
+    assert radios.order(REBOOT, 1.0) is Outcome.ACCEPTED
+    assert radios.orders == [("a", CAPTURE), ("b", CAPTURE), ("b", REBOOT)]
+    assert [command for _, command, _ in radios.vehicle.executed].count(CAPTURE) == 2
+
+
+def test_an_order_that_is_sent_again_arrives_although_its_radio_dies_at_that_moment() -> None:
+    radios = TwoRadios()
+    radios.silent = {"a"}
+    assert radios.order(ARM, 1.0) is Outcome.ACCEPTED
+    assert radios.orders == [("b", ARM)]
+    assert radios.vehicle.armed
+
+
+def test_telemetry_by_two_radios_is_heard_once_and_on_by_the_one_that_is_left() -> None:
+    radios = TwoRadios()
+    for silent in (set(), {"a"}, {"b"}, set()):
+        radios.silent = silent
+        # What the other one brought before counts for a second.
+        radios.pass_time(1.5)
+        radios.heard, radios.told = [], []
+        radios.pass_time(10.0)
+        assert [item.name for item in radios.heard] == radios.told, silent
+        assert radios.told.count("HEARTBEAT") >= 9
+        times = [item["time_boot_ms"] for item in radios.heard if item.name == "ATTITUDE"]
+        assert times == sorted(set(times))
 
 
 def test_losses_late_and_repeated_frames_are_counted() -> None:

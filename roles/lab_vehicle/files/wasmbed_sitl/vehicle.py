@@ -31,6 +31,11 @@ from wasmbed_sitl.servers import FileServer, MissionServer, ParameterServer
 from wasmbed_sitl.telemetry import messages_of
 
 
+def _rounded(value: float) -> int:
+    """What PX4 makes of a parameter that is a choice (`lroundf`): halves go away from zero."""
+    return int(math.copysign(math.floor(abs(value) + 0.5), value)) if math.isfinite(value) else 0
+
+
 class SimulatedVehicle:
     """The autopilot: commands, modes, a flight that is a point with limited speed, and the servers above."""
 
@@ -170,11 +175,12 @@ class SimulatedVehicle:
     def _execute(self, command: int, params: tuple[float, ...], now: float) -> int:  # noqa: PLR0911, PLR0912
         flying = self.height > 0.1
         if command == 400:
-            if params[0] == 0 and flying and params[1] != 21196.0:
+            arm, force = _rounded(params[0]), _rounded(params[1])
+            if arm not in (0, 1) or (arm == 0 and flying and force != 21196):
                 return DENIED
-            if params[0] == 1 and self.fix < 3:
+            if arm == 1 and self.fix < 3:
                 return DENIED
-            self.armed = params[0] == 1
+            self.armed = arm == 1
             if not self.armed:
                 self.target = None
             return ACCEPTED
@@ -205,7 +211,7 @@ class SimulatedVehicle:
 
     def _mode(self, params: tuple[float, ...]) -> tuple[int, int]:
         if self.autopilot == "px4":
-            return int(params[1]), int(params[2])
+            return int(params[1]) & 0xFF, int(params[2]) & 0xFF
         return {value: mode for mode, value in COPTER.items()}.get(int(params[1]), (0, 0))
 
     def _set_mode(self, mode: tuple[int, int], now: float) -> int:

@@ -61,7 +61,15 @@ class Endpoint:
     def policy(self) -> PortPolicy:
         """What the router needs of it."""
         isolation = self.name if self.isolate_peers else ""
-        return PortPolicy(self.name, self.incoming, self.outgoing, self.redundancy, isolation, self.drop_repeats)
+        return PortPolicy(
+            self.name,
+            self.incoming,
+            self.outgoing,
+            self.redundancy,
+            isolation,
+            self.drop_repeats,
+            self.peer_timeout_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)

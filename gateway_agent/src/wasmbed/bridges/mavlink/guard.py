@@ -11,18 +11,15 @@ from enum import StrEnum
 
 from wasmbed.bridges.mavlink.actions import distance
 from wasmbed.bridges.mavlink.commands import Command
-from wasmbed.bridges.mavlink.definitions import default_dialect
 from wasmbed.bridges.mavlink.mission_items import PlanItem
 from wasmbed.bridges.mavlink.offboard import LOCAL_NED, AttitudeSetpoint, GlobalSetpoint, LocalSetpoint, Setpoint
+from wasmbed.bridges.mavlink.order_kinds import QUESTIONS, SET_PARAMETER, dangerous, dangerous_item, invalid, numbers
 from wasmbed.bridges.mavlink.vehicle_state import Position, VehicleState
 
 _log = logging.getLogger(__name__)
 
 METRES_A_DEGREE = 111_194.9
 LOOK_AHEAD_S = 3.0
-_ARM_DISARM = 400
-_FORCE = 21196.0
-_SET_PARAMETER = 180
 _GLOBAL_FRAMES = frozenset({0, 3, 5, 6, 10, 11})
 _RELATIVE_FRAMES = frozenset({3, 6})
 
@@ -33,6 +30,7 @@ class Cause(StrEnum):
     GRANT = "grant"
     FENCE = "fence"
     RATE = "rate"
+    INVALID = "invalid"
 
 
 class Refusal(str):
@@ -58,26 +56,8 @@ class Grant(StrEnum):
     DANGEROUS = "dangerous"
 
 
-def _numbers(names: str) -> frozenset[int]:
-    return frozenset(default_dialect().value(f"MAV_CMD_{name}") for name in names.split())
-
-
-# Orders of an ordinary flight. Everything else (reboot, calibration, termination, motor tests, ...) is dangerous.
-_ORDINARY = _numbers("""
-COMPONENT_ARM_DISARM NAV_TAKEOFF NAV_VTOL_TAKEOFF NAV_LAND NAV_VTOL_LAND NAV_RETURN_TO_LAUNCH NAV_LOITER_UNLIM
-DO_SET_MODE DO_REPOSITION DO_PAUSE_CONTINUE DO_ORBIT DO_CHANGE_SPEED DO_CHANGE_ALTITUDE MISSION_START
-DO_SET_MISSION_CURRENT DO_SET_ROI_LOCATION DO_SET_ROI_NONE CONDITION_YAW DO_VTOL_TRANSITION
-DO_GIMBAL_MANAGER_PITCHYAW DO_GIMBAL_MANAGER_CONFIGURE IMAGE_START_CAPTURE IMAGE_STOP_CAPTURE VIDEO_START_CAPTURE
-VIDEO_STOP_CAPTURE SET_CAMERA_MODE SET_CAMERA_ZOOM SET_CAMERA_FOCUS
-""")
-_QUESTIONS = _numbers("""
-REQUEST_MESSAGE SET_MESSAGE_INTERVAL GET_MESSAGE_INTERVAL GET_HOME_POSITION REQUEST_AUTOPILOT_CAPABILITIES
-REQUEST_PROTOCOL_VERSION REQUEST_FLIGHT_INFORMATION RUN_PREARM_CHECKS
-""")
-# What a plan may hold: navigation, conditions, jumps, fence and rally items, and the ordinary orders.
-_PLANNED = _ORDINARY | {*range(16, 96), 112, 113, 114, 115, 177, 189, *range(5000, 5005), 5100, 206, 530, 2000, 2001}
 _NO_AXES = (None, None, None)
-_PLACES = _numbers("NAV_TAKEOFF NAV_VTOL_TAKEOFF NAV_LAND NAV_VTOL_LAND DO_REPOSITION DO_ORBIT NAV_LOITER_UNLIM")
+_PLACES = numbers("NAV_TAKEOFF NAV_VTOL_TAKEOFF NAV_LAND NAV_VTOL_LAND DO_REPOSITION DO_ORBIT NAV_LOITER_UNLIM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +136,13 @@ class Guard:
 
     def command(self, command: Command, state: VehicleState, now: float) -> Refusal | None:
         """Whether a command may be sent."""
-        if command.number in _QUESTIONS:
-            return self._answer(command.name, self._granted(Grant.TELEMETRY) or self._rate("command", now))
-        reason = self._granted(Grant.COMMAND)
-        if command.number == _SET_PARAMETER:
+        reason = self._granted(Grant.TELEMETRY if command.number in QUESTIONS else Grant.COMMAND)
+        if command.number == SET_PARAMETER:
             reason = reason or self._granted(Grant.PARAMETERS)
-        if _dangerous(command, state):
-            reason = reason or self._granted(Grant.DANGEROUS)
+        if reason is None and (why := invalid(command, state)) is not None:
+            reason = Refusal(why, Cause.INVALID)
+        if reason is None and dangerous(command, state):
+            reason = self._granted(Grant.DANGEROUS)
         reason = reason or _fenced(self._place(command, state)) or self._rate("command", now)
         return self._answer(f"{command.name} {command.params}", reason)
 
@@ -183,7 +163,7 @@ class Guard:
         """Whether a plan may be uploaded: each of its places must be inside of the fence."""
         items = list(items)
         reason = self._granted(Grant.MISSION) or self._rate("write", now)
-        if any(item.command not in _PLANNED for item in items):
+        if any(dangerous_item(item) for item in items):
             reason = reason or self._granted(Grant.DANGEROUS)
         if reason is None and self._fence is not None:
             reason = _fenced(
@@ -274,13 +254,6 @@ class Guard:
 
 def _fenced(reason: str | None) -> Refusal | None:
     return None if reason is None else Refusal(reason, Cause.FENCE)
-
-
-def _dangerous(command: Command, state: VehicleState) -> bool:
-    if command.number not in _ORDINARY:
-        return True
-    arm, force = command.all_params[:2]
-    return command.number == _ARM_DISARM and (force == _FORCE or (arm == 0 and state.in_air))
 
 
 def _moved(start: Position, north_m: float, east_m: float) -> tuple[float, float]:

@@ -4,17 +4,26 @@ A port is one peer: a serial line, a TCP connection, a UDP address or something 
 changed. Routes are learned from who sends; a frame for everybody goes to every other port, an addressed one to the
 ports where its target was heard. A frame whose very bytes were seen within `loop_window_s` from another port has come
 round in a circle and ends here.
+
+Redundant ports each lead to the same vehicles, which take what comes by two of them for two orders. So a message that
+can name a target leaves such a group by one port, by which the target is heard; by all of them, as a search, when it
+was not heard for `peer_timeout_s`.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from wasmbed.bridges.mavlink.filters import Gate, Rules
 from wasmbed.bridges.mavlink.frames import Frame
 
 SYSTEM_TIME = 2
+# What radios say of themselves; it proves nothing about the vehicle at the other end.
+_RADIO_REPORTS = frozenset({109, 166})
 LOOP_WINDOW_S = 3.0
 MERGE_WINDOW_S = 1.0
 _MAX_REMEMBERED = 65536
+# Less than an order is sent again for, so that its last copy goes by the port that is left.
+SILENT_S = 0.9
 # SYSTEM_TIME frames that overtook each other are no reboot.
 _REORDERED_MS = 3000
 
@@ -22,6 +31,8 @@ _REORDERED_MS = 3000
 @dataclass(frozen=True, slots=True)
 class PortPolicy:
     """What holds for a port. Ports with the same `redundancy` are several ways to the same vehicles.
+
+    What such a port brought shows for `peer_timeout_s` that it reaches a vehicle.
 
     Broadcasts do not pass between ports with the same `isolation`: vehicles on one endpoint need not hear each other.
     `drop_repeats` also ends frames that come twice from this very port, for links that duplicate.
@@ -33,17 +44,65 @@ class PortPolicy:
     redundancy: str = ""
     isolation: str = ""
     drop_repeats: bool = False
+    peer_timeout_s: float = 60.0
+
+
+class _Group:
+    """Redundant ports, and which of them leads to a component (system << 8 | component), or system (component 0).
+
+    It stays the same while it brings something: an autopilot knows a transfer only on the link it was begun on.
+    """
+
+    __slots__ = ("bits", "leads", "merger")
+
+    def __init__(self) -> None:
+        self.bits = 0
+        self.leads: dict[int, tuple[_Port, float]] = {}
+        self.merger = _Merger()
+
+    def heard(self, port: "_Port", frame: Frame, now: float) -> None:
+        """A port of the group brought a frame."""
+        if frame.id in _RADIO_REPORTS:
+            return
+        leads, heard, silent = self.leads, (port, now), now - SILENT_S
+        for key in (frame.system << 8 | frame.component, frame.system << 8):
+            before = leads.get(key)
+            if before is None or before[0] is port or before[1] < silent:
+                leads[key] = heard
+
+    def one_way(self, among: int, frame: Frame, now: float) -> int:
+        """Those of the ports `among` by which a frame that can name a target leaves."""
+        system = frame.target_system << 8
+        if system:
+            keys = (system | frame.target_component, system)
+            return next((bit for key in keys if (bit := self._lead(key, now) & among)), among)
+        # For all vehicles: by each port that is the way to one of them.
+        bits = 0
+        for key in self.leads:
+            if not key & 0xFF:
+                bits |= self._lead(key, now)
+        return bits & among or among
+
+    def forget(self, number: int, port: "_Port") -> None:
+        """A port leaves."""
+        self.bits &= ~port.bit
+        self.leads = {key: lead for key, lead in self.leads.items() if lead[0] is not port}
+        self.merger.forget(number)
+
+    def _lead(self, key: int, now: float) -> int:
+        lead = self.leads.get(key)
+        return lead[0].bit if lead is not None and now - lead[1] <= lead[0].peer_timeout_s else 0
 
 
 class _Port:
-    __slots__ = ("bit", "drop_repeats", "group", "incoming", "isolation", "name", "outgoing")
+    __slots__ = ("bit", "group", "incoming", "isolation", "outgoing", "peer_timeout_s", "repeats")
 
-    def __init__(self, policy: PortPolicy, bit: int) -> None:
-        self.name = policy.name
+    def __init__(self, policy: PortPolicy, bit: int, group: _Group | None) -> None:
         self.bit = bit
-        self.group = policy.redundancy
+        self.group = group
         self.isolation = policy.isolation
-        self.drop_repeats = policy.drop_repeats
+        self.peer_timeout_s = policy.peer_timeout_s
+        self.repeats = _Repeats() if policy.drop_repeats else None
         self.incoming = None if policy.incoming.empty else Gate(policy.incoming)
         self.outgoing = None if policy.outgoing.empty else Gate(policy.outgoing)
 
@@ -70,14 +129,14 @@ class Router:
         self._components: dict[int, int] = {}
         self._boot_ms: dict[int, int] = {}
         self._numbers: dict[int, tuple[int, ...]] = {0: ()}
-        self._groups: dict[str, int] = {}
+        self._groups: dict[str, _Group] = {}
+        self._grouped = 0
         self._isolated: dict[str, int] = {}
         self._gated = False
         self._window_s = loop_window_s
         self._recent: dict[bytes, int] = {}
         self._older: dict[bytes, int] = {}
         self._turn_at = 0.0
-        self._merger = _Merger()
 
     def add(self, policy: PortPolicy) -> int:
         """A new port; the lowest free number."""
@@ -85,10 +144,12 @@ class Router:
         while number in self._ports:
             number += 1
         bit = 1 << number
-        self._ports[number] = _Port(policy, bit)
+        group = self._groups.setdefault(policy.redundancy, _Group()) if policy.redundancy else None
+        self._ports[number] = _Port(policy, bit, group)
         self._mask |= bit
-        if policy.redundancy:
-            self._groups[policy.redundancy] = self._groups.get(policy.redundancy, 0) | bit
+        if group is not None:
+            group.bits |= bit
+            self._grouped |= bit
         if policy.isolation:
             self._isolated[policy.isolation] = self._isolated.get(policy.isolation, 0) | bit
         self._changed()
@@ -103,15 +164,15 @@ class Router:
                 routes[key] &= ~port.bit
                 if not routes[key]:
                     del routes[key]
-        if port.group:
-            self._groups[port.group] &= ~port.bit
+        if port.group is not None:
+            port.group.forget(number, port)
+            self._grouped &= ~port.bit
         if port.isolation:
             self._isolated[port.isolation] &= ~port.bit
         # A new port with this number must not inherit what this one sent.
         for seen in (self._recent, self._older):
             for raw in [raw for raw, origin in seen.items() if origin == number]:
                 seen[raw] = -1
-        self._merger.forget(number)
         self._changed()
 
     def ports_of(self, system: int, component: int = 0) -> tuple[int, ...]:
@@ -143,7 +204,8 @@ class Router:
             self._turn(now)
         self._recent[raw] = number
 
-    def route(self, number: int, frame: Frame, now: float) -> tuple[int, ...]:
+    # With as few calls as can be: the hot path of every frame.
+    def route(self, number: int, frame: Frame, now: float) -> tuple[int, ...]:  # noqa: PLR0912
         """The ports a frame from port `number` goes to; `now` is in monotonic seconds."""
         port = self._ports[number]
         if port.incoming is not None and not port.incoming.passes(frame, now):
@@ -155,7 +217,8 @@ class Router:
         if origin is None:
             origin = self._older.get(raw)
             self._recent[raw] = number if origin is None else origin
-        if origin is not None and (origin != number or port.drop_repeats):
+        repeated = port.repeats is not None and port.repeats.seen(frame)
+        if origin is not None and (origin != number or repeated):
             self.counts.loops += 1
             return ()
         self.counts.frames += 1
@@ -169,14 +232,19 @@ class Router:
             if not mask & bit:
                 self._components[key] = mask | bit
                 self._systems[system] = self._systems.get(system, 0) | bit
-        if port.group and not self._merger.first(port.group, number, frame, now):
-            self.counts.duplicates += 1
-            return ()
+        group = port.group
+        if group is not None:
+            group.heard(port, frame, now)
+            if not group.merger.first(number, frame, now):
+                self.counts.duplicates += 1
+                return ()
         if frame.target_system:
             mask = self._targets(frame.target_system, frame.target_component)
         else:
             mask = self._mask & ~self._isolated[port.isolation] if port.isolation else self._mask
-        mask &= ~(self._groups[port.group] if port.group else bit)
+        mask &= ~(bit if group is None else group.bits)
+        if mask & self._grouped:
+            mask = self._one_way_each(mask, frame, now)
         if not mask:
             self.counts.unroutable += 1
             return ()
@@ -192,6 +260,16 @@ class Router:
         # A component that was not heard yet is looked for where its system is.
         mask = self._components.get(system << 8 | component, 0) if component else 0
         return mask or self._systems.get(system, 0)
+
+    def _one_way_each(self, mask: int, frame: Frame, now: float) -> int:
+        if frame.definition is None or frame.definition.target_system_at < 0:
+            # It cannot be an order, and radios' own ends want to hear heartbeats.
+            return mask
+        for group in self._groups.values():
+            among = mask & group.bits
+            if among & (among - 1):
+                mask ^= among ^ group.one_way(among, frame, now)
+        return mask
 
     def _check_reboot(self, key: int, frame: Frame) -> None:
         boot_ms = int.from_bytes(frame.payload[8:12], "little")
@@ -226,29 +304,74 @@ class Router:
         self._gated = any(port.outgoing is not None for port in self._ports.values())
 
 
+class _Content:
+    """When a content passed lately, the number of the first of these, and by link the number that it brings next."""
+
+    __slots__ = ("first", "following", "passed")
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.passed: list[float] = []
+        self.following: dict[int, int] = {}
+
+
 class _Merger:
     """Redundant links number their frames each for itself, so copies are told by content.
 
-    The n-th copy of a content on one link answers the n-th on another: it passes when no link had n of them before.
+    The n-th copy of a content on one link answers the n-th on another. What passed longer than `MERGE_WINDOW_S` ago is
+    not waited for: a link that lost copies must not owe them when it is the only one left.
     """
 
     def __init__(self) -> None:
-        self._recent: dict[tuple[object, ...], dict[int, int]] = {}
-        self._older: dict[tuple[object, ...], dict[int, int]] = {}
+        self._recent: dict[tuple[object, ...], _Content] = {}
+        self._older: dict[tuple[object, ...], _Content] = {}
         self._turn_at = 0.0
 
-    def first(self, group: str, number: int, frame: Frame, now: float) -> bool:
+    def first(self, number: int, frame: Frame, now: float) -> bool:
         if now >= self._turn_at or len(self._recent) >= _MAX_REMEMBERED:
             self._older, self._recent = self._recent, {}
             self._turn_at = now + MERGE_WINDOW_S
-        key = (group, frame.system, frame.component, frame.id, frame.payload)
-        seen = self._recent.get(key)
-        if seen is None:
-            seen = self._recent[key] = self._older.get(key, {})
-        before = max(seen.values(), default=0)
-        seen[number] = seen.get(number, 0) + 1
-        return seen[number] > before
+        key = (frame.system, frame.component, frame.id, frame.payload)
+        item = self._recent.get(key)
+        if item is None:
+            item = self._recent[key] = self._older.get(key) or _Content()
+        passed = item.passed
+        if passed and passed[0] < now - MERGE_WINDOW_S:
+            gone = bisect_left(passed, now - MERGE_WINDOW_S)
+            del passed[:gone]
+            item.first += gone
+        at = max(item.following.get(number, 0), item.first)
+        item.following[number] = at + 1
+        if at < item.first + len(passed):
+            return False
+        passed.append(now)
+        return True
 
     def forget(self, number: int) -> None:
-        for seen in (*self._recent.values(), *self._older.values()):
-            seen.pop(number, None)
+        for item in (*self._recent.values(), *self._older.values()):
+            item.following.pop(number, None)
+
+
+class _Repeats:
+    """Which places in the senders' counts were seen, so that a number that begins again is no copy.
+
+    Numbers are put in one row, as those next to the highest: a copy is at most 128 frames late.
+    """
+
+    def __init__(self) -> None:
+        self._highest: dict[int, int] = {}
+        self._places: dict[int, int] = {}
+
+    def seen(self, frame: Frame) -> bool:
+        """Whether a frame of this place came before; it is noted."""
+        if len(self._places) >= _MAX_REMEMBERED:
+            self._highest, self._places = {}, {}
+        sender = frame.system << 8 | frame.component
+        highest = self._highest.get(sender, frame.sequence)
+        ahead = (frame.sequence - highest & 0xFF ^ 0x80) - 0x80
+        place = highest + ahead
+        self._highest[sender] = max(highest, place)
+        slot = sender << 8 | frame.sequence
+        before = self._places.get(slot)
+        self._places[slot] = place
+        return before == place
