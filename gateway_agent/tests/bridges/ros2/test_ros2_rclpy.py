@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from wasmbed.bridges.ros2.actions import Goal
+    from wasmbed.bridges.ros2.backend import Received
+    from wasmbed.bridges.ros2.dds import DdsBackend
     from wasmbed.bridges.ros2.types import CodecFactory
 
 STRING = "std_msgs/msg/String"
@@ -245,6 +248,27 @@ async def test_rclpy_topics_pass_both_ways(peer: Peer, bridged: Node) -> None:
             await asyncio.sleep(0.05)
     (seen,) = await bridged.backend.endpoints("/back", publishers=True)
     assert (seen.node, seen.type) == ("/peer", "sensor_msgs/msg/Imu")
+
+
+async def test_rclpy_tells_when_a_message_was_written_as_dds_does(
+    peer: Peer, bridged: Node, backends: Callable[..., DdsBackend], ros_codecs: CodecFactory
+) -> None:
+    """It told when the message had come: here long after it was written."""
+    stamps: dict[str, int] = {}
+    started = time.time_ns()
+    await peer.run("publisher", topic="/old", type_name=STRING, transient_local=True)
+    await peer.run("publish", topic="/old", values={"data": "news of yesterday"})
+    written = time.time_ns()
+    for backend in (bridged.backend, backends("ours", codecs=ros_codecs)):
+
+        def received(_: bytes, info: Received, name: str = backend.name) -> None:
+            stamps[name] = info.source_timestamp
+
+        backend.create_subscription("/old", STRING, qos.LATCHED, received)
+    await until(lambda: len(stamps) == 2)
+    assert started < stamps["rclpy"] < written
+    # RTPS counts in parts of 2^32 of a second.
+    assert abs(stamps["rclpy"] - stamps["dds"]) <= 1000
 
 
 async def test_rclpy_tells_of_peers_it_cannot_match(peer: Peer, bridged: Node) -> None:

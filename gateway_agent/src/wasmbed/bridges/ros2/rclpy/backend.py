@@ -230,7 +230,7 @@ class RclpyBackend:
         if event == "message" and (callback := self._subscriptions.get(header["id"])) and statistics:
             statistics.messages += 1
             statistics.payload_bytes += len(payload)
-            callback(payload, Received(time.time_ns()))
+            callback(payload, Received(header["stamp"] or time.time_ns()))
         elif event == "problem" and statistics:
             statistics.problem(str(header["text"])[:256])
         elif event == "lost" and statistics:

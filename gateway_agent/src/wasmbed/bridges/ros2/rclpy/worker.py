@@ -31,6 +31,7 @@ from rclpy.qos import (  # type: ignore[import-not-found]
     qos_policy_name_from_kind,
 )
 from rclpy.serialization import deserialize_message, serialize_message  # type: ignore[import-not-found]
+from rclpy.subscription import Subscription  # type: ignore[import-not-found]
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks  # type: ignore[import-not-found]
@@ -118,8 +119,11 @@ class Worker:
         self.entities[entity].publish(payload)
 
     def subscription(self, entity: int, topic: str, type_name: str, qos: dict[str, Any]) -> None:
-        def received(data: bytes) -> None:
-            self.send({"event": "message", "id": entity}, data)
+        def received(data: bytes, info: Any) -> None:
+            self.send({"event": "message", "id": entity, "stamp": info["source_timestamp"]}, data)
+
+        def received_alone(data: bytes) -> None:
+            self.send({"event": "message", "id": entity, "stamp": 0}, data)
 
         def lost(event: Any) -> None:
             self.send({"event": "lost", "id": entity, "total": event.total_count})
@@ -130,7 +134,9 @@ class Worker:
             **self.other_type(entity, "publisher"),
         )
         self.entities[entity] = self.node.create_subscription(
-            *(find(type_name), topic, received, profile(qos)),
+            # Humble does not tell when a message was written.
+            *(find(type_name), topic, received if hasattr(Subscription, "CallbackType") else received_alone),
+            profile(qos),
             raw=True,
             callback_group=self.group,
             event_callbacks=events,
