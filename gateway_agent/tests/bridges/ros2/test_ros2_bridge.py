@@ -18,6 +18,7 @@ from wasmbed.bridges.ros2.config import BridgeConfig, start
 from wasmbed.bridges.ros2.dds import DdsBackend, binding
 from wasmbed.bridges.ros2.errors import BusyError, ConfigurationError, NotGrantedError, ValidationError
 from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING, TOO_BIG
+from wasmbed.bridges.ros2.qos import QosProfile
 from wasmbed.bridges.ros2.queues import SHORT_BYTES
 
 if TYPE_CHECKING:
@@ -195,19 +196,23 @@ async def test_a_slow_application_loses_messages_and_they_are_counted(site: Site
 
 async def test_malformed_messages_of_a_peer_are_counted_and_not_delivered(site: Site) -> None:
     """A peer that writes other bytes than its type says, which cyclonedds itself lets through."""
-    session = site.open(topics=[topic(encoding="cdr"), topic(name="cbor")])
-    publisher = site.node.publisher("/imu", IMU)
+    reliable = {"reliability": "reliable", "depth": 10}
+    session = site.open(topics=[topic(encoding="cdr", qos=reliable), topic(name="cbor", qos=reliable)])
+    publisher = site.node.publisher("/imu", IMU, QosProfile(reliable=True, depth=10))
     await until(lambda: publisher.statistics.matched)
     good = site.codecs.codec(IMU).dumps(site.codecs.cls(IMU)())
-    for header in (b"\0\2", b"\0\6", b"\xff\xff"):
-        binding._clayer.ddspy_write(publisher.raw.entity._ref, header + good[2:])
+    # Little-endian ones, since cyclonedds writes no other: PL_CDR, XCDR2, and none there is.
+    for header in (b"\0\3", b"\0\7", b"\xff\xff"):
+        assert binding._clayer.ddspy_write(publisher.raw.entity._ref, header + good[2:]) == 0
     publisher.raw.publish(good)
     assert (await receive(session, "/imu")).data == good
     assert session.receive("/imu") is None
     shared = next(iter(site.bridge._shared.values()))
     counted = shared.subscription.statistics
-    assert counted.malformed + counted.lost + counted.dropped >= 1
+    assert (counted.malformed, counted.lost, counted.dropped) == (3, 0, 0)
     assert (await receive(session, "cbor")).data
+    figures = session.statistics()
+    assert [figures[route]["malformed"] for route in ("subscribe /imu", "subscribe cbor")] == [3, 3]
 
 
 async def test_services_are_called_and_served_by_applications(site: Site) -> None:
