@@ -11,7 +11,7 @@ import pytest
 from host_bench import KEY, NAMES, SENSORS, HostBench, World, compile_to, every_function, function
 from wasmbed.runtime import Provision, Secret, abi, sealing
 from wasmbed.runtime.abi import Code, EventType, Telemetry
-from wasmbed.runtime.deliveries import take_delivery
+from wasmbed.runtime.deliveries import take_deliveries, take_delivery
 from wasmbed.runtime.faults import Fault
 from wasmbed.runtime.profiles import CLASSES
 from wasmbed.runtime.watchdog import Watchdog
@@ -417,8 +417,65 @@ def test_ros2_events_need_an_open_route_and_end_their_call(make: Callable[..., H
     assert bench.call("ros2.call", 0, 0, 4) == Code.AGAIN
     take_delivery(bench.world.context, EventType.ROS2, 0, abi.ROS2_HEADER.pack(7, 0, tokens[0], 0))
     assert bench.call("ros2.call", 0, 0, 4) == Code.AGAIN
-    take_delivery(bench.world.context, EventType.ROS2, 0, abi.ROS2_HEADER.pack(8, 0, tokens[0], 0))
+    context = bench.world.context
+    last = abi.ROS2_HEADER.pack(8, 0, tokens[0], 0)
+    take_delivery(context, EventType.ROS2, 0, last)
+    # Until it is taken, since so many ends of calls may wait, of which none is dropped.
+    assert bench.call("ros2.call", 0, 0, 4) == Code.AGAIN
+    context.calls.taken(last)
     assert bench.call("ros2.call", 0, 0, 4) in TOKEN
+
+
+def test_ends_of_ros2_calls_wait_whatever_comes_with_them(make: Callable[..., HostBench]) -> None:
+    """They were dropped like telemetry, and the application waited for ever."""
+    bench = make()
+    bench.world.backends.provide(Provision("ns/device", ("ros2",)))
+    assert bench.call("ros2.open", 8, 4) == 0
+    context, inbox = bench.world.context, bench.world.inbox
+    tokens = [context.calls.ask("ros2", "call", 0) for _ in range(abi.TOKENS)]
+    feedback = [abi.ROS2_HEADER.pack(abi.Ros2Kind.FEEDBACK, 0, token, 0) for token in tokens]
+    for token in tokens:
+        take_deliveries(context, EventType.ROS2, 0, feedback)
+        take_delivery(context, EventType.ROS2, 0, abi.ROS2_HEADER.pack(abi.Ros2Kind.RESULT, 4, token, 0))
+        # Of one that nobody waits for, or twice, there is none.
+        take_delivery(context, EventType.ROS2, 0, abi.ROS2_HEADER.pack(abi.Ros2Kind.RESULT, 4, token, 0))
+        take_delivery(context, EventType.ROS2, 0, abi.ROS2_HEADER.pack(abi.Ros2Kind.REPLY, 0, 1 << 40, 0))
+    take_deliveries(context, EventType.ROS2, 0, feedback * 10)
+    found = []
+    while event := inbox.next(until_ns=0):
+        context.calls.taken(event.data)
+        kind, status, token, _ = abi.ROS2_HEADER.unpack_from(event.data)
+        found.append((kind, status, token))
+    assert [item for item in found if item[0] != abi.Ros2Kind.FEEDBACK] == [(8, 4, token) for token in tokens]
+    assert len(found) <= abi.ROS2_EVENTS + abi.TOKENS
+    assert inbox.dropped[EventType.ROS2] == 64 * 64 + 640 - (len(found) - 64)
+    assert bench.call("ros2.call", 0, 0, 4) in TOKEN
+
+
+def test_end_of_a_ros2_call_that_is_too_long_is_told_as_a_failure(make: Callable[..., HostBench]) -> None:
+    bench = make()
+    bench.world.backends.provide(Provision("ns/device", ("ros2",)))
+    assert bench.call("ros2.open", 8, 4) == 0
+    token = bench.world.context.calls.ask("ros2", "call", 0)
+    long = bytes(abi.ROS2_MAX + 1)
+    take_delivery(bench.world.context, EventType.ROS2, 0, abi.ROS2_HEADER.pack(7, 0, token, 0) + long)
+    take_delivery(bench.world.context, EventType.ROS2, 0, abi.ROS2_HEADER.pack(8, 0, token, 0) + long)
+    event = bench.world.inbox.next(until_ns=0)
+    assert event is not None
+    assert event.data == abi.ROS2_HEADER.pack(abi.Ros2Kind.FAILURE, Code.TOOBIG, token, 0)
+
+
+def test_call_of_a_route_that_was_closed_since_does_not_count_for_ever(make: Callable[..., HostBench]) -> None:
+    bench = make()
+    bench.world.backends.provide(Provision("ns/device", ("ros2",)))
+    assert bench.call("ros2.open", 8, 4) == 0
+    tokens = [bench.world.context.calls.ask("ros2", "call", 0) for _ in range(abi.TOKENS)]
+    assert bench.call("ros2.close", 0) == 0
+    for token in tokens:
+        take_delivery(bench.world.context, EventType.ROS2, 0, abi.ROS2_HEADER.pack(8, 0, token, 0))
+    assert bench.call("ros2.open", 8, 4) == 0
+    assert bench.call("ros2.call", 0, 0, 4) in TOKEN
+    assert bench.world.inbox.next(until_ns=0) is None
 
 
 def test_state_is_put_when_saving_and_read_when_starting(make: Callable[..., HostBench]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wasmbed.link.channel import ChannelClosed
 from wasmbed.link.messages import PART_BYTES
 from wasmbed.runtime import RequestRefused, RuntimeGone
-from wasmbed.runtime.abi import EventType
+from wasmbed.runtime.abi import may_be_lost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,7 +33,6 @@ MAX_BACKLOG_BYTES: Final = 1 << 20
 MAX_UNSENT_BYTES: Final = 16 << 20
 DELIVER_BYTES: Final = 1 << 20
 DELIVER_ROWS: Final = 1024
-_MAY_BE_LOST: Final = frozenset({EventType.TELEMETRY, EventType.SENSOR, EventType.ROS2})
 
 
 class RemoteRuntime:
@@ -115,7 +114,7 @@ class RemoteRuntime:
         lost = size = 0
         rows: list[list[Any]] = []
         for item in batch:
-            if item.type in _MAY_BE_LOST and self.backlog_bytes > MAX_BACKLOG_BYTES:
+            if may_be_lost(item.type, item.data) and self.backlog_bytes > MAX_BACKLOG_BYTES:
                 lost += 1
                 continue
             if rows and (size + len(item.data) > DELIVER_BYTES or len(rows) >= DELIVER_ROWS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,6 @@ MAX_WAITING_BYTES: Final = 64 * 1024
 # A device whose application does not take its events is asked again for so long; then what may be lost is dropped.
 BUSY_S: Final = 0.05
 _NEWEST_ONLY: Final = (abi.EventType.TELEMETRY, abi.EventType.SENSOR)
-_MAY_BE_LOST: Final = (*_NEWEST_ONLY, abi.EventType.ROS2, abi.EventType.MESSAGE)
 _BUSY_TRIES: Final = 20
 
 
@@ -53,12 +53,15 @@ class Deliveries:
         """Queue events; returns how many were left out for their size or for want of room."""
         lost = 0
         for event in batch:
+            if event.type == abi.EventType.ROS2 and len(event.data) > limit_bytes:
+                short = abi.too_big(event.data)
+                event = event if short is None else dataclasses.replace(event, data=short)  # noqa: PLW2901
             newest = event.type in _NEWEST_ONLY
             key: object = (event.instance, event.type, event.source) if newest else object()
             before = self._queue.get(key)
             size = self.waiting_bytes + len(event.data) - (0 if before is None else len(before.data))
             full = len(self._queue) >= MAX_WAITING or size > MAX_WAITING_BYTES
-            if len(event.data) > limit_bytes or (full and before is None and event.type in _MAY_BE_LOST):
+            if len(event.data) > limit_bytes or (full and before is None and abi.may_be_lost(event.type, event.data)):
                 lost += 1
                 continue
             self._queue[key] = event
@@ -90,7 +93,8 @@ class Deliveries:
             try:
                 await self._exchange.ask(Op.WRITE, Id.DELIVER, body, priority=Priority.EVENT)
             except ResultError as error:
-                if error.result == Result.BUSY and (next(tries) < _BUSY_TRIES or event.type not in _MAY_BE_LOST):
+                needed = not abi.may_be_lost(event.type, event.data)
+                if error.result == Result.BUSY and (next(tries) < _BUSY_TRIES or needed):
                     await asyncio.sleep(BUSY_S)
                     continue
                 # The instance is gone, or the event is none it can take.

@@ -136,6 +136,21 @@ class Ros2Kind(IntEnum):
 
 
 FINAL_ROS2: Final = (Ros2Kind.REPLY, Ros2Kind.FAILURE, Ros2Kind.REJECTED, Ros2Kind.RESULT)
+_FINAL_BYTES: Final = frozenset(bytes([kind]) for kind in FINAL_ROS2)
+_MAY_BE_LOST: Final = frozenset({EventType.MESSAGE, EventType.TELEMETRY, EventType.SENSOR})
+
+
+def may_be_lost(kind: int, data: bytes) -> bool:
+    """Whether an event may be dropped for want of room: not what an application waits for, as the end of a call."""
+    return data[:1] not in _FINAL_BYTES if kind == EventType.ROS2 else kind in _MAY_BE_LOST
+
+
+def too_big(data: bytes) -> bytes | None:
+    """What tells the end of a call in place of a ROS2 event that is too long to be told; None for no end of one."""
+    if len(data) < ROS2_HEADER.size or may_be_lost(EventType.ROS2, data):
+        return None
+    _, _, token, time_ns = ROS2_HEADER.unpack_from(data)
+    return ROS2_HEADER.pack(Ros2Kind.FAILURE, Code.TOOBIG, token, time_ns)
 
 
 class OwnerLoss(IntEnum):

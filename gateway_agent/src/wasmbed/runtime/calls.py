@@ -44,13 +44,15 @@ class Calls:
         self._tokens_max = abi.tokens_max(request.device_class)
         self._lock = threading.Lock()
         self._open: dict[int, str] = {}
+        # Calls of ROS 2 whose end waits in the inbox: still to be counted, since it is never dropped there.
+        self._ended: set[int] = set()
         # What a peer that comes back has to be told again, by what it is about.
         self._standing: dict[tuple[str, str, int], HostRequest] = {}
 
     def ask(self, module: str, op: str, *args: str | int | float, data: bytes | None = None) -> int:
         """Ask for something with an outcome; return its token, or AGAIN."""
         with self._lock:
-            if len(self._open) >= self._tokens_max:
+            if len(self._open) + len(self._ended) >= self._tokens_max:
                 return Code.AGAIN
             token = next(self.tokens)
             self._open[token] = module
@@ -98,11 +100,20 @@ class Calls:
         if known and _STATUS_BYTES <= len(data) <= MAX_RESULT_BYTES:
             self._inbox.put(EventType.RESULT, token, data)
 
-    def answered(self, data: bytes) -> None:
-        """Note that a ROS2 event may have ended the call whose token it carries."""
-        if data[0] in abi.FINAL_ROS2:
+    def answered(self, data: bytes) -> bool:
+        """Note that an event ends the call of ROS 2 whose token it carries; False for one that nobody waits for."""
+        token = int.from_bytes(data[_ROS2_TOKEN], "little", signed=True)
+        with self._lock:
+            known = self._open.pop(token, None) is not None
+            if known:
+                self._ended.add(token)
+        return known
+
+    def taken(self, data: bytes) -> None:
+        """Note that the application has taken a ROS2 event, or that it will never get it."""
+        if not abi.may_be_lost(abi.EventType.ROS2, data):
             with self._lock:
-                self._open.pop(int.from_bytes(data[_ROS2_TOKEN], "little", signed=True), None)
+                self._ended.discard(int.from_bytes(data[_ROS2_TOKEN], "little", signed=True))
 
     def lost(self, module: str | None = None) -> None:
         """End what waits for a peer, or for one of its modules, that is gone."""
@@ -116,6 +127,7 @@ class Calls:
         """Forget everything, for an application that starts anew."""
         with self._lock:
             self._open.clear()
+            self._ended.clear()
             self._standing.clear()
 
     def _make(

@@ -22,7 +22,6 @@ LOAD_TIMEOUT_S: Final = 300.0
 # What `deliver` may have on its way; a quarter of it for what may be lost.
 MAX_UNSENT_BYTES: Final = 32 * 1024 * 1024
 MAX_DELIVERED_BYTES: Final = 8 * 1024 * 1024
-_MAY_BE_LOST: Final = (abi.EventType.TELEMETRY, abi.EventType.SENSOR, abi.EventType.ROS2, abi.EventType.MESSAGE)
 MAX_WAITING_LOGS: Final = 4096
 MAX_WAITING_REQUESTS: Final = 2 * MAX_WAITING_LOGS
 MAX_WAITING_EVENTS: Final = 3 * MAX_WAITING_LOGS
@@ -287,7 +286,7 @@ class RuntimeClient:
         return lost + (send() if rows else 0)
 
     def _needed(self, rows: list[Delivery]) -> int:
-        needed = [row.to_wire() for row in rows if row.type not in _MAY_BE_LOST]
+        needed = [row.to_wire() for row in rows if not abi.may_be_lost(row.type, row.data)]
         if needed:
             self._link.tell({"deliver": needed}, needed=True)
         return len(rows) - len(needed)

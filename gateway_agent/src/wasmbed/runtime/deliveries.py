@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from wasmbed.runtime import abi
-from wasmbed.runtime.abi import EventType, OwnerLoss, Ros2Kind
+from wasmbed.runtime.abi import EventType, OwnerLoss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,14 +26,21 @@ def take_deliveries(context: Context, kind: int, source: int, items: Sequence[by
 
 
 def _messages(context: Context, route: int, items: Sequence[bytes]) -> None:
-    if route not in context.open_routes:
-        return
     longest = abi.ROS2_HEADER.size + abi.ros2_max(context.request.device_class)
-    fitting = [data for data in items if abi.ROS2_HEADER.size <= len(data) <= longest]
-    for data in fitting:
-        if data[0] != Ros2Kind.MESSAGE:
-            context.calls.answered(data)
-    context.inbox.put_all(EventType.ROS2, route, fitting)
+    is_open = route in context.open_routes
+    fitting = []
+    for item in items:
+        data = item if len(item) <= longest else abi.too_big(item)
+        if data is None or len(data) < abi.ROS2_HEADER.size:
+            continue
+        if not abi.may_be_lost(EventType.ROS2, data):
+            if not context.calls.answered(data):
+                continue
+            if not is_open:
+                context.calls.taken(data)
+        fitting.append(data)
+    if is_open:
+        context.inbox.put_all(EventType.ROS2, route, fitting)
 
 
 def tell_taken(context: Context, route: int) -> None:

@@ -1,7 +1,7 @@
 """The events of one instance: one bounded queue in order of arrival, with timers, and what is dropped when it is full.
 
 The policy is that of docs/abi.md: timers coalesce, telemetry and samples keep the newest of a source, messages at most
-32 of a source or 128 of a route, and results, link, ownership and sealed messages are never dropped.
+32 of a source or 128 of a route, and results, ends of calls, link, ownership and sealed messages are never dropped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _NEWEST: Final = frozenset({EventType.TELEMETRY, EventType.SENSOR, EventType.LINK, EventType.OWNER})
 _LANES: Final[dict[int, int]] = {EventType.MESSAGE: abi.SOURCE_EVENTS, EventType.ROS2: abi.ROS2_EVENTS}
-_DROPPABLE: Final = frozenset({EventType.MESSAGE, EventType.ROS2, EventType.TELEMETRY, EventType.SENSOR})
 _MS: Final = 1_000_000
 
 
@@ -76,12 +75,12 @@ class Inbox:
                 event = self._queue[self._newest[key]]
                 self._bytes += self._cost(data) - self._cost(event.data)
                 event.source, event.data = source, data
-                if kind in _DROPPABLE:
+                if abi.may_be_lost(kind, data):
                     self._drop(kind)
                 return True
             if kind in _LANES:
                 self._put_in_lane(kind, source, data)
-            elif not self._make_room(self._cost(data)) and kind in _DROPPABLE:
+            elif not self._make_room(self._cost(data)) and abi.may_be_lost(kind, data):
                 self._drop(kind)
                 return True
             else:
@@ -191,6 +190,11 @@ class Inbox:
         return wake_ns
 
     def _put_in_lane(self, kind: int, source: int, data: bytes) -> None:
+        if not abi.may_be_lost(kind, data):
+            # Bounded by the calls under way: docs/abi.md.
+            self._make_room(self._cost(data))
+            self._append(Event(kind, source, data))
+            return
         lane = self._lanes.get((kind, source))
         if lane is not None and len(lane) >= _LANES[kind]:
             self._remove(lane[0])
@@ -209,7 +213,7 @@ class Inbox:
         key = _key(event.type, event.source)
         if event.type in _NEWEST or event.type == EventType.TIMER:
             self._newest[key] = self._number
-        elif event.type in _LANES:
+        elif event.type in _LANES and abi.may_be_lost(event.type, event.data):
             self._lanes.setdefault(key, deque()).append(self._number)
 
     def _take(self) -> Event:
@@ -225,18 +229,18 @@ class Inbox:
         key = _key(event.type, event.source)
         self._newest.pop(key, None)
         lane = self._lanes.get(key)
-        if lane is not None:
+        if lane is not None and lane[0] == number:
             lane.popleft()
             if not lane:
                 del self._lanes[key]
-            if event.type == EventType.ROS2:
-                self._left[event.source] += 1
+        if event.type == EventType.ROS2:
+            self._left[event.source] += 1
         return event
 
     def _make_room(self, cost: int) -> bool:
         """Drop the oldest that may be until there is room for one more; tell whether there is."""
         while len(self._queue) >= self._events_max or self._bytes + cost > self._bytes_max:
-            oldest = next((number for number, event in self._queue.items() if event.type in _DROPPABLE), None)
+            oldest = next((n for n, event in self._queue.items() if abi.may_be_lost(event.type, event.data)), None)
             if oldest is None:
                 return False
             self._drop(self._remove(oldest).type)

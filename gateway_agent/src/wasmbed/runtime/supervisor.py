@@ -322,6 +322,8 @@ class Supervisor:
             wait_s = self._course.check_again_s(time.monotonic())
             until_ns = None if wait_s is None else time.monotonic_ns() + int(wait_s * 1e9)
             event = context.inbox.next(not_before_ns=self._share.ready_ns(), until_ns=until_ns)
+            if event is not None and event.type == abi.EventType.ROS2:
+                context.calls.taken(event.data)
             if event is not None and serving:
                 context.event_data = event.data
                 try:

@@ -88,6 +88,9 @@ class Peer:
         self.executor = executor
         self.kept: list[Any] = []
         self.publishers: dict[str, Any] = {}
+        self.replies: list[Any] = []
+        self.goals: list[Any] = []
+        self.results: list[Any] = []
 
     def subscribe(self, topic: str, type_name: str, quiet: bool = False, **qos: Any) -> None:
         counts = [0]
@@ -144,6 +147,38 @@ class Peer:
             return {"reply": plain(future.result())} if done.wait(timeout) else {"error": "no answer"}
         finally:
             self.node.destroy_client(client)
+
+    def ask(self, service: str, type_name: str, values: dict[str, Any], count: int) -> None:
+        """Send requests without waiting for their replies."""
+        kind = find(type_name)
+        client = self.node.create_client(kind, service)
+        self.kept.append(client)
+        if not client.wait_for_service(timeout_sec=10.0):
+            raise TimeoutError("no service")
+        self.replies += [client.call_async(fill(kind.Request(), values)) for _ in range(count)]
+
+    def replied(self) -> dict[str, Any]:
+        return {"results": [plain(future.result()) if future.done() else None for future in self.replies]}
+
+    def send_goals(self, action: str, count: int) -> dict[str, Any]:
+        """Send goals of the orders 0, 1, ... and ask for their results without waiting for these."""
+        kind = find("test_msgs/action/Fibonacci")
+        client = rclpy.action.ActionClient(self.node, kind, action)
+        self.kept.append(client)
+        if not client.wait_for_server(timeout_sec=10.0):
+            raise TimeoutError("no server")
+        for order in range(count):
+            self.goals.append(wait(client.send_goal_async(kind.Goal(order=order))))
+            self.results.append(self.goals[-1].get_result_async())
+        return {"accepted": [goal.accepted for goal in self.goals]}
+
+    def cancel_goal(self, index: int) -> dict[str, Any]:
+        return {"canceling": len(wait(self.goals[index].cancel_goal_async()).goals_canceling)}
+
+    def goal_results(self) -> dict[str, Any]:
+        """Status and sequence of each goal, null for one without a result."""
+        answers = [future.result() if future.done() else None for future in self.results]
+        return {"results": [answer and [answer.status, list(answer.result.sequence)] for answer in answers]}
 
     def serve_fibonacci(self, action: str) -> None:
         kind = find("test_msgs/action/Fibonacci")

@@ -17,7 +17,9 @@ from wasmbed.bridges.ros2.actions import CANCELED, SUCCEEDED
 from wasmbed.bridges.ros2.config import BridgeConfig, start
 from wasmbed.bridges.ros2.dds import DdsBackend, binding
 from wasmbed.bridges.ros2.errors import BusyError, ConfigurationError, NotGrantedError, ValidationError
-from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING
+from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING, TOO_BIG
+from wasmbed.bridges.ros2.qos import QosProfile
+from wasmbed.bridges.ros2.queues import SHORT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -194,19 +196,23 @@ async def test_a_slow_application_loses_messages_and_they_are_counted(site: Site
 
 async def test_malformed_messages_of_a_peer_are_counted_and_not_delivered(site: Site) -> None:
     """A peer that writes other bytes than its type says, which cyclonedds itself lets through."""
-    session = site.open(topics=[topic(encoding="cdr"), topic(name="cbor")])
-    publisher = site.node.publisher("/imu", IMU)
+    reliable = {"reliability": "reliable", "depth": 10}
+    session = site.open(topics=[topic(encoding="cdr", qos=reliable), topic(name="cbor", qos=reliable)])
+    publisher = site.node.publisher("/imu", IMU, QosProfile(reliable=True, depth=10))
     await until(lambda: publisher.statistics.matched)
     good = site.codecs.codec(IMU).dumps(site.codecs.cls(IMU)())
-    for header in (b"\0\2", b"\0\6", b"\xff\xff"):
-        binding._clayer.ddspy_write(publisher.raw.entity._ref, header + good[2:])
+    # Little-endian ones, since cyclonedds writes no other: PL_CDR, XCDR2, and none there is.
+    for header in (b"\0\3", b"\0\7", b"\xff\xff"):
+        assert binding._clayer.ddspy_write(publisher.raw.entity._ref, header + good[2:]) == 0
     publisher.raw.publish(good)
     assert (await receive(session, "/imu")).data == good
     assert session.receive("/imu") is None
     shared = next(iter(site.bridge._shared.values()))
     counted = shared.subscription.statistics
-    assert counted.malformed + counted.lost + counted.dropped >= 1
+    assert (counted.malformed, counted.lost, counted.dropped) == (3, 0, 0)
     assert (await receive(session, "cbor")).data
+    figures = session.statistics()
+    assert [figures[route]["malformed"] for route in ("subscribe /imu", "subscribe cbor")] == [3, 3]
 
 
 async def test_services_are_called_and_served_by_applications(site: Site) -> None:
@@ -302,6 +308,64 @@ async def test_actions_are_called_and_served_by_applications(site: Site) -> None
     session.respond("/ours", delivery.token, cbor2.dumps({"sequence": [1]}), CANCELED)
     status, message = await result
     assert (status, list(message.sequence)) == (CANCELED, [1])
+
+
+@pytest.mark.parametrize("drop", ["newest", "oldest"])
+async def test_results_of_goals_are_kept_for_a_slow_application_and_feedback_is_dropped(site: Site, drop: str) -> None:
+    """Results were dropped like messages, so that an application waited for ever."""
+    session = site.open(actions=[{"action": "/go", "type": FIBONACCI, "direction": "call", "queue": 4, "drop": drop}])
+
+    async def execute(goal: Any) -> Any:
+        for number in range(50):
+            goal.publish_feedback(site.codecs.cls(f"{FIBONACCI}_Feedback")(sequence=[number]))
+            await asyncio.sleep(0.001)
+        return site.codecs.cls(f"{FIBONACCI}_Result")(sequence=[goal.request.order])
+
+    site.node.action_server("/go", FIBONACCI, execute, lambda goal: goal.order > 0)
+    tokens = [session.call("/go", cbor2.dumps({"order": order})) for order in (1, 2, 0)]
+    # Accepted twice, rejected once, 2 results, and of the feedback what the route's queue takes.
+    await until(lambda: session.statistics()["call /go"]["queued"] == 5 + 4, timeout_s=20)
+    found = []
+    while (delivery := session.receive("/go")) is not None:
+        assert isinstance(delivery, Delivery)
+        found.append((delivery.kind, delivery.token, delivery.data))
+    assert sorted(item[:2] for item in found if item[0] != "feedback") == [
+        ("accepted", tokens[0]),
+        ("accepted", tokens[1]),
+        ("rejected", tokens[2]),
+        ("result", tokens[0]),
+        ("result", tokens[1]),
+    ]
+    results = {token: cbor2.loads(data)["sequence"] for kind, token, data in found if kind == "result"}
+    assert results == {tokens[0]: [1], tokens[1]: [2]}
+    assert session.statistics()["call /go"]["dropped"] == 100 - 4
+
+
+async def test_calls_whose_ends_the_application_does_not_take_are_bounded(site: Site) -> None:
+    session = site.open(
+        services=[{"service": "/theirs", "type": SET_BOOL, "direction": "call", "encoding": "json", "queueBytes": 2000}]
+    )
+
+    async def serve(request: Any) -> Any:
+        return site.codecs.cls(f"{SET_BOOL}_Response")(request.data, "x" * 1500)
+
+    site.node.service("/theirs", SET_BOOL, serve)
+    for _ in range(MAX_OUTSTANDING):
+        session.call("/theirs", b"{}")
+    figures = await until(
+        lambda: (found := session.statistics()["call /theirs"])["queued"] == MAX_OUTSTANDING and found, timeout_s=20
+    )
+    # The first reply has room, the others are told as failures.
+    assert figures["queued_bytes"] <= 2000 + MAX_OUTSTANDING * SHORT_BYTES
+    with pytest.raises(BusyError, match="64 calls are under way"):
+        session.call("/theirs", b"{}")
+    ends = [await receive(session, "/theirs") for _ in range(MAX_OUTSTANDING)]
+    assert {end.token for end in ends} == set(range(1, MAX_OUTSTANDING + 1))
+    assert [end.kind for end in ends].count("reply") == 1
+    assert {end.status for end in ends if end.kind == "failure"} == {TOO_BIG}
+    assert all(b"does not fit queueBytes" in end.data for end in ends if end.kind == "failure")
+    session.call("/theirs", b"{}")
+    assert (await receive(session, "/theirs")).kind == "reply"
 
 
 async def test_a_closed_session_leaves_nothing(site: Site) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,17 @@ from ros2_support import Peer, message_of, rclpy_environment, until
 from wasmbed.bridges.ros2 import BridgeConfig, Node, parse_routes, qos, start
 from wasmbed.bridges.ros2.errors import CallError, ConfigurationError
 from wasmbed.bridges.ros2.rclpy import RclpyBackend, RclpyInstallation
+from wasmbed.bridges.ros2.rclpy import backend as rclpy_backend
+from wasmbed.bridges.ros2.rclpy.backend import RclpyServer
 from wasmbed.gateway.ros2_config import Ros2RclpyConfig
 from wasmbed.runtime.abi import Ros2Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from wasmbed.bridges.ros2.actions import Goal
+    from wasmbed.bridges.ros2.backend import Received
+    from wasmbed.bridges.ros2.dds import DdsBackend
     from wasmbed.bridges.ros2.types import CodecFactory
 
 STRING = "std_msgs/msg/String"
@@ -93,6 +99,102 @@ async def test_rclpy_actions_pass_both_ways(peer: Peer, bridged: Node) -> None:
     assert not (await peer.run("fibonacci", action="/ours", order=1000))["accepted"]
 
 
+async def test_rclpy_goals_that_run_hold_up_neither_each_other_nor_topics(peer: Peer, bridged: Node) -> None:
+    """Each waiting get_result held one of eight threads, and was answered with an invented result after a minute."""
+    goals: dict[int, Goal] = {}
+    ends = [asyncio.Event() for _ in range(12)]
+    heard: list[Any] = []
+
+    async def execute(goal: Goal) -> Any:
+        goals[goal.request.order] = goal
+        await ends[goal.request.order].wait()
+        return bridged.codecs.cls(f"{FIBONACCI}_Result")(sequence=[goal.request.order])
+
+    bridged.action_server("/long", FIBONACCI, execute)
+    bridged.subscription("/word", STRING, heard.append, qos.LATCHED)
+    assert (await peer.run("send_goals", action="/long", count=12))["accepted"] == [True] * 12
+    assert (await peer.run("cancel_goal", index=7))["canceling"] == 1
+    assert [goal.cancel_requested for _, goal in sorted(goals.items())] == [order == 7 for order in range(12)]
+    await peer.run("publisher", topic="/word", type_name=STRING, transient_local=True)
+    await peer.run("publish", topic="/word", values={"data": "heard"})
+    await until(lambda: heard)
+    assert (await peer.run("goal_results"))["results"] == [None] * 12
+    # One after the other: a client's queue holds ten replies.
+    for order, end in enumerate(ends):
+        end.set()
+        results = await told(peer, "goal_results", lambda results, order=order: results[order])
+        assert results[order] == [5 if order == 7 else 4, [order]]
+        assert results[order + 1 :] == [None] * (11 - order)
+
+
+async def test_rclpy_request_whose_handler_fails_gets_no_reply(peer: Peer, bridged: Node) -> None:
+    async def handler(request: Any) -> Any:
+        if not request.data:
+            raise ValueError("not for me")
+        return bridged.codecs.cls(f"{SET_BOOL}_Response")(True, "ours")
+
+    bridged.service("/ours", SET_BOOL, handler)
+    asked = {"service": "/ours", "type_name": SET_BOOL}
+    assert (await peer.run("call", **asked, values={"data": False}, timeout=3.0))["error"] == "no answer"
+    assert (await peer.run("call", **asked, values={"data": True}))["reply"]["message"] == "ours"
+
+
+async def test_rclpy_request_answered_with_a_negative_status_gets_no_reply(
+    peer: Peer, ros_python: tuple[str, Path], domain_id: int, tmp_path: Path
+) -> None:
+    """Nor does it when the route's time for it is over."""
+    rclpy = Ros2RclpyConfig(ros_python[1], environment=rclpy_environment(domain_id))
+    async with hosted(section(domain_id, backend="rclpy", distribution=ros_python[0], rclpy=rclpy), tmp_path) as host:
+        served = {"service": "/ours", "type": "std_srvs/SetBool", "direction": "serve", "encoding": "json"}
+        await host.open(services=[served | {"timeoutSeconds": 1}])
+        host.call("open", "/ours", 0)
+        for status, expected in ((-1, None), (0, {"success": True, "message": "mine"})):
+            host.runtime.events.clear()
+            call = asyncio.create_task(
+                peer.run("call", service="/ours", type_name=SET_BOOL, values={"data": True}, timeout=4.0)
+            )
+            (request,) = await until(lambda: host.runtime.told(Ros2Kind.REQUEST))
+            host.call("respond", 0, request.token, status, data=b'{"success": true, "message": "mine"}')
+            assert (await call).get("reply") == expected
+
+
+async def test_rclpy_forgets_the_oldest_of_too_many_requests(
+    peer: Peer,
+    ros_python: tuple[str, Path],
+    ros_codecs: CodecFactory,
+    domain_id: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rclpy_backend, "MAX_REQUESTS", 4)
+    installation = RclpyInstallation(ros_python[1], environment=rclpy_environment(domain_id))
+    backend = await RclpyBackend.start(installation, ros_codecs, domain_id=domain_id, node="bridged")
+    node = Node(backend, ros_codecs, name="bridged")
+    finish, ended = asyncio.Event(), 0
+
+    async def handler(_: Any) -> Any:
+        nonlocal ended
+        try:
+            await finish.wait()
+        finally:
+            ended += 1
+        return ros_codecs.cls(f"{SET_BOOL}_Response")(True, "late")
+
+    try:
+        server = node.service("/ours", SET_BOOL, handler)
+        assert isinstance(server, RclpyServer)
+        await peer.run("ask", service="/ours", type_name=SET_BOOL, values={"data": True}, count=6)
+        await until(lambda: ended == 2)
+        assert server.statistics.dropped == 2
+        assert server.statistics.problems == ["more than 4 requests waited for replies, the oldest get none"]
+        assert (await peer.run("replied"))["results"] == [None] * 6
+        finish.set()
+        results = await told(peer, "replied", lambda results: results.count(None) <= 2)
+        assert results == [None] * 2 + [{"success": True, "message": "late"}] * 4
+        await until(lambda: ended == 6)
+    finally:
+        await backend.aclose()
+
+
 async def test_rclpy_parameters_pass_both_ways(peer: Peer, bridged: Node) -> None:
     for name, value in {"gain": 1.5, "name": "x", "list": [1, 2], "flag": True}.items():
         await peer.run("declare", name=name, value=value)
@@ -146,6 +248,27 @@ async def test_rclpy_topics_pass_both_ways(peer: Peer, bridged: Node) -> None:
             await asyncio.sleep(0.05)
     (seen,) = await bridged.backend.endpoints("/back", publishers=True)
     assert (seen.node, seen.type) == ("/peer", "sensor_msgs/msg/Imu")
+
+
+async def test_rclpy_tells_when_a_message_was_written_as_dds_does(
+    peer: Peer, bridged: Node, backends: Callable[..., DdsBackend], ros_codecs: CodecFactory
+) -> None:
+    """It told when the message had come: here long after it was written."""
+    stamps: dict[str, int] = {}
+    started = time.time_ns()
+    await peer.run("publisher", topic="/old", type_name=STRING, transient_local=True)
+    await peer.run("publish", topic="/old", values={"data": "news of yesterday"})
+    written = time.time_ns()
+    for backend in (bridged.backend, backends("ours", codecs=ros_codecs)):
+
+        def received(_: bytes, info: Received, name: str = backend.name) -> None:
+            stamps[name] = info.source_timestamp
+
+        backend.create_subscription("/old", STRING, qos.LATCHED, received)
+    await until(lambda: len(stamps) == 2)
+    assert started < stamps["rclpy"] < written
+    # RTPS counts in parts of 2^32 of a second.
+    assert abs(stamps["rclpy"] - stamps["dds"]) <= 1000
 
 
 async def test_rclpy_tells_of_peers_it_cannot_match(peer: Peer, bridged: Node) -> None:
@@ -294,3 +417,13 @@ def children_with(word: str) -> list[int]:
             if parent == os.getpid() and word in (status.parent / "cmdline").read_text():
                 found.append(int(status.parent.name))
     return found
+
+
+async def told(peer: Peer, operation: str, condition: Callable[[list[Any]], Any]) -> list[Any]:
+    """Ask a peer until its results are as wanted."""
+    async with asyncio.timeout(60):
+        while True:
+            results: list[Any] = (await peer.run(operation))["results"]
+            if condition(results):
+                return results
+            await asyncio.sleep(0.05)

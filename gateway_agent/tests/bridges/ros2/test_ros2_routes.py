@@ -14,7 +14,7 @@ from wasmbed.bridges.ros2.dds import Discovery
 from wasmbed.bridges.ros2.errors import ConfigurationError
 from wasmbed.bridges.ros2.names import resolve
 from wasmbed.bridges.ros2.qos import SENSOR_DATA
-from wasmbed.bridges.ros2.queues import BoundedQueue, RateLimit
+from wasmbed.bridges.ros2.queues import SHORT_BYTES, BoundedQueue, RateLimit
 
 if TYPE_CHECKING:
     from wasmbed.bridges.ros2.routes import Route
@@ -189,6 +189,42 @@ def test_a_queue_keeps_its_bounds_and_counts_what_it_drops(
         if takes and number % takes == 0 and queue.get() is not None:
             taken += 1
     assert dropped + taken + len(queue) == len(sizes)
+
+
+@given(
+    limit=st.integers(1, 8),
+    byte_limit=st.integers(2000, 5000),
+    steps=st.lists(st.tuples(st.integers(0, 3000), st.booleans()), max_size=60),
+    oldest=st.booleans(),
+    takes=st.integers(0, 5),
+)
+def test_a_queue_drops_nothing_that_is_kept_and_the_rest_keeps_its_bounds(
+    limit: int, byte_limit: int, steps: list[tuple[int, bool]], oldest: bool, takes: int
+) -> None:
+    queue = BoundedQueue(limit, byte_limit, drop_oldest=oldest)
+    kept: list[int] = []
+    found: list[tuple[bytes, Any]] = []
+    dropped = refused = 0
+    for number, (size, keep) in enumerate(steps):
+        if not keep:
+            dropped += queue.put(bytes(size), (number, False))[0]
+        elif (told := queue.keep(bytes(size), (number, True))) is None:
+            assert size > SHORT_BYTES
+            refused += 1
+        else:
+            dropped += told[0]
+            kept.append(number)
+        if takes and number % takes == 0 and isinstance(item := queue.get(), tuple):
+            found.append(item)
+        waiting = [item.note for item in queue._items]
+        assert sum(not keep for _, keep in waiting) <= limit
+        assert queue.buffered_bytes <= byte_limit + SHORT_BYTES * sum(keep for _, keep in waiting)
+    while isinstance(item := queue.get(), tuple):
+        found.append(item)
+    assert [number for _, (number, keep) in found if keep] == kept
+    assert [number for _, (number, _) in found] == sorted(number for _, (number, _) in found)
+    assert len(found) + dropped + refused == len(steps)
+    assert queue.buffered_bytes == 0
 
 
 def test_a_message_that_does_not_fit_stays() -> None:

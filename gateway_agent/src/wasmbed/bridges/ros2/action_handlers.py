@@ -7,8 +7,8 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from wasmbed.bridges.ros2.actions import ABORTED, CANCELED, SUCCEEDED
-from wasmbed.bridges.ros2.errors import BusyError, CallError, CdrError, NotGrantedError, Ros2Error, ValidationError
-from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING, Delivery, Encoding, Handler
+from wasmbed.bridges.ros2.errors import CallError, CdrError, NotGrantedError, Ros2Error, ValidationError
+from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING, Calls, Delivery, Encoding, Handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ class _ActionHandler(Handler):
         self.goal, self.result, self.progress = (
             Encoding(codecs, f"{route.type}_{part}", route.encoding) for part in ("Goal", "Result", "Feedback")
         )
-        self._tokens = itertools.count(1)
 
     def decode(self, encoding: Encoding, data: bytes) -> Any:
         try:
@@ -42,19 +41,21 @@ class ActionCall(_ActionHandler):
         super().__init__(bridge, route, on_ready)
         self._client = bridge.node.action_client(route.target, route.type)
         self._goals: dict[int, bytes] = {}
-        self._outstanding = 0
+        self._calls = Calls(self)
 
     def call(self, data: bytes) -> int:
         """Send a goal; raises BusyError, CdrError, ValidationError."""
         self.admit()
-        if self._outstanding >= MAX_OUTSTANDING:
-            self.statistics.dropped += 1
-            raise BusyError(f"{self.route.name}: {MAX_OUTSTANDING} goals are active")
+        self._calls.check()
         goal = self.decode(self.goal, data)
-        token = next(self._tokens)
-        self._outstanding += 1
+        token = self._calls.begin()
         self.spawn(self._run(token, goal))
         return token
+
+    def receive(self, capacity: int | None = None) -> Delivery | int | None:
+        found = super().receive(capacity)
+        self._calls.taken(found)
+        return found
 
     async def _run(self, token: int, goal: Any) -> None:
         early: list[Delivery] = []
@@ -69,18 +70,18 @@ class ActionCall(_ActionHandler):
         try:
             goal_id = await self._client.send(goal, progress)
             if goal_id is None:
-                self.deliver(Delivery("rejected", b"", token))
+                self._calls.keep(Delivery("rejected", b"", token))
                 return
             self._goals[token] = goal_id
-            for delivery in (Delivery("accepted", b"", token), *early):
+            self._calls.keep(Delivery("accepted", b"", token))
+            for delivery in early:
                 self.deliver(delivery)
             status, result = await self._client.result(goal_id, self.route.timeout_s)
-            self.deliver(Delivery("result", self.result.outward(result), token, status))
+            self._calls.keep(Delivery("result", self.result.outward(result), token, status))
         except Ros2Error as error:
             self.statistics.failed += 1
-            self.deliver(Delivery("failure", str(error).encode(), token, error.code))
+            self._calls.keep(Delivery("failure", str(error).encode(), token, error.code))
         finally:
-            self._outstanding -= 1
             self._goals.pop(token, None)
 
     def cancel(self, token: int) -> None:
@@ -106,6 +107,7 @@ class ActionServe(_ActionHandler):
 
     def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
         super().__init__(bridge, route, on_ready)
+        self._tokens = itertools.count(1)
         self._active: dict[int, tuple[Goal, asyncio.Future[tuple[Any, int]]]] = {}
         self._server = bridge.node.action_server(route.target, route.type, self._execute, self._accept)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2.errors import BusyError, CallError, CdrError, NotGrantedError, Ros2Error, ValidationError
-from wasmbed.bridges.ros2.queues import BoundedQueue, RateLimit, RouteStatistics
+from wasmbed.bridges.ros2.queues import SHORT_BYTES, BoundedQueue, RateLimit, RouteStatistics
 from wasmbed.bridges.ros2.types import CodecFactory, Plain
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_OUTSTANDING: Final = 64
+# The code of a failure, docs/abi.md.
+TOO_BIG: Final = -90
+FINAL: Final = frozenset({"reply", "failure", "rejected", "result"})
 
 
 @dataclass(slots=True)
@@ -82,6 +85,17 @@ class Handler:
             self._on_ready(self.route.name)
         return dropped > 0
 
+    def keep(self, delivery: Delivery) -> bool:
+        """Queue something that is never dropped; False when the queue has no room for its bytes."""
+        kept = self.queue.keep(delivery.data, delivery)
+        if kept is None:
+            return False
+        dropped, first = kept
+        self.statistics.dropped += dropped
+        if first:
+            self._on_ready(self.route.name)
+        return True
+
     def receive(self, capacity: int | None = None) -> Delivery | int | None:
         """The oldest delivery, its size when it does not fit into capacity (it stays), None when there is none."""
         found = self.queue.get(capacity)
@@ -91,6 +105,10 @@ class Handler:
         self.statistics.delivered_bytes += len(found[0])
         delivery: Delivery = found[1]
         return delivery
+
+    def discard(self) -> None:
+        """Drop and count what waits: nobody wants it."""
+        self.statistics.dropped += self.queue.clear()
 
     def admit(self) -> None:
         """Count a message of the application; raises BusyError above the route's rate."""
@@ -178,7 +196,6 @@ class TopicIn(Handler):
                 self.statistics.delivered -= 1
                 self.statistics.delivered_bytes -= len(found.data)
                 self.malformed()
-                self._endpoint.malformed += 1
                 self._endpoint.problem(str(error))
                 continue
             return found
@@ -188,7 +205,9 @@ class TopicIn(Handler):
 
     def counted(self) -> dict[str, int]:
         # Before the route: of the subscription that routes of equal topic, type and QoS share.
-        return {**super().counted(), "lost": self._endpoint.lost, "overruns": self._endpoint.overruns}
+        found, before = super().counted(), self._endpoint
+        malformed = found["malformed"] + before.malformed
+        return {**found, "malformed": malformed, "lost": before.lost, "overruns": before.overruns}
 
     def look(self) -> None:
         for problem in self.bridge.node.backend.type_problems(self.route.target, self.route.type):
@@ -238,45 +257,84 @@ class TopicOut(Handler):
         super().close()
 
 
+class Calls:
+    """The calls of a route that an application has under way: from `begin` until it has taken what ends them.
+
+    At most MAX_OUTSTANDING of them, so at most so many ends of calls wait in the queue, which drops none.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._tokens = itertools.count(1)
+        self._open: set[int] = set()
+
+    def check(self) -> None:
+        """Raises BusyError when there are too many."""
+        if len(self._open) >= MAX_OUTSTANDING:
+            self._handler.statistics.dropped += 1
+            raise BusyError(f"{self._handler.route.name}: {MAX_OUTSTANDING} calls are under way")
+
+    def begin(self) -> int:
+        """The token of one more."""
+        token = next(self._tokens)
+        self._open.add(token)
+        return token
+
+    def keep(self, delivery: Delivery) -> None:
+        """Queue what the application must get; one too large for the queue becomes a failure that says so."""
+        handler = self._handler
+        if delivery.kind == "failure":
+            delivery.data = delivery.data[:SHORT_BYTES]
+        if not handler.keep(delivery):
+            handler.statistics.dropped += 1
+            handler.statistics.failed += 1
+            text = f"{handler.route.name}: the {delivery.kind} of {len(delivery.data)} bytes does not fit queueBytes"
+            handler.keep(Delivery("failure", text.encode()[:SHORT_BYTES], delivery.token, TOO_BIG))
+
+    def taken(self, found: Delivery | int | None) -> None:
+        """Note what the application has taken."""
+        if isinstance(found, Delivery) and found.kind in FINAL:
+            self._open.discard(found.token)
+
+
 class ServiceCall(Handler):
     """A service the application calls; replies and failures come as deliveries with the call's token."""
 
     def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
         super().__init__(bridge, route, on_ready)
+        self._calls = Calls(self)
         codecs = bridge.node.codecs
         self._request = Encoding(codecs, f"{route.type}_Request", route.encoding)
         self._response = Encoding(codecs, f"{route.type}_Response", route.encoding)
         self._client = bridge.node.backend.create_client(route.target, route.type, route.qos)
-        self._tokens = itertools.count(1)
-        self._outstanding = 0
         self._problem = ""
 
     def call(self, data: bytes) -> int:
         """Raises BusyError, CdrError, ValidationError."""
         self.admit()
-        if self._outstanding >= MAX_OUTSTANDING:
-            self.statistics.dropped += 1
-            raise BusyError(f"{self.route.name}: {MAX_OUTSTANDING} calls wait for their replies")
+        self._calls.check()
         try:
             serialized = self._request.codec.dumps(self._request.inward(data))
         except (CdrError, ValidationError):
             self.statistics.malformed += 1
             raise
-        token = next(self._tokens)
-        self._outstanding += 1
+        token = self._calls.begin()
         self.spawn(self._run(token, serialized))
         return token
+
+    def receive(self, capacity: int | None = None) -> Delivery | int | None:
+        found = super().receive(capacity)
+        self._calls.taken(found)
+        return found
 
     async def _run(self, token: int, request: bytes) -> None:
         try:
             reply = await self._client.call(request, self.route.timeout_s)
-            self.deliver(Delivery("reply", self._response.outward(self._response.codec.loads(reply)), token))
+            self._calls.keep(Delivery("reply", self._response.outward(self._response.codec.loads(reply)), token))
         except Ros2Error as error:
             self.statistics.failed += 1
             self._problem = str(error)
-            self.deliver(Delivery("failure", str(error).encode(), token, error.code))
-        finally:
-            self._outstanding -= 1
+            self._calls.keep(Delivery("failure", str(error).encode(), token, error.code))
 
     def problems(self) -> list[str]:
         return [self._problem] if self._problem else []

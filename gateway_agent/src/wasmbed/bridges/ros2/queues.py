@@ -1,11 +1,14 @@
-"""Bounded queues and rate limits of routes; what does not fit is dropped and counted, never waited for."""
+"""Bounded queues and rate limits of routes; what does not fit is dropped and counted, never waited for.
+
+The end of a call is not dropped but kept. The calls under way are bounded, so what is kept is too.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 
 @dataclass
@@ -22,6 +25,12 @@ class RouteStatistics:
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
+
+
+class _Item(NamedTuple):
+    data: bytes
+    note: Any
+    kept: bool
 
 
 class RateLimit:
@@ -43,14 +52,21 @@ class RateLimit:
         return True
 
 
+SHORT_BYTES: Final = 1024
+
+
 class BoundedQueue:
-    """A queue for one reader, bounded in messages and bytes; full, it drops its oldest or the newest message."""
+    """A queue for one reader, bounded in messages and bytes; full, it drops its oldest or the newest message.
+
+    What is kept is never dropped. It counts as bytes, but not as one of the messages of the limit: its number is for
+    the caller to bound. What is of SHORT_BYTES at most is kept even above the limit of bytes.
+    """
 
     def __init__(self, limit: int, byte_limit: int, *, drop_oldest: bool = True) -> None:
-        self._items: deque[tuple[bytes, Any]] = deque()
+        self._items: deque[_Item] = deque()
         self._limit, self._byte_limit = limit, byte_limit
         self._drop_oldest = drop_oldest
-        self._bytes = 0
+        self._bytes = self._kept = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -67,27 +83,58 @@ class BoundedQueue:
             if len(data) > self._byte_limit:
                 return 1, False
             first = not self._items
-            while self._items and (len(self._items) >= self._limit or self._bytes + len(data) > self._byte_limit):
-                if not self._drop_oldest:
-                    return 1, False
-                self._bytes -= len(self._items.popleft()[0])
+            while len(self._items) - self._kept >= self._limit or self._bytes + len(data) > self._byte_limit:
+                if not self._drop_oldest or not self._drop():
+                    return dropped + 1, False
                 dropped += 1
-            self._items.append((data, note))
+            self._items.append(_Item(data, note, kept=False))
             self._bytes += len(data)
         return dropped, first
+
+    def keep(self, data: bytes, note: Any = None) -> tuple[int, bool] | None:
+        """Add what may not be lost, dropping others for its bytes; returns as `put`.
+
+        None, and nothing is dropped, when it is not short and what is kept already leaves no room for its bytes.
+        """
+        dropped = 0
+        with self._lock:
+            kept_bytes = sum(len(item.data) for item in self._items if item.kept)
+            if len(data) > SHORT_BYTES and kept_bytes + len(data) > self._byte_limit:
+                return None
+            first = not self._items
+            while self._bytes + len(data) > self._byte_limit and self._drop():
+                dropped += 1
+            self._items.append(_Item(data, note, kept=True))
+            self._bytes += len(data)
+            self._kept += 1
+        return dropped, first
+
+    def _drop(self) -> bool:
+        """Drop the oldest that is not kept; whether there was one."""
+        for place, item in enumerate(self._items):
+            if not item.kept:
+                self._bytes -= len(item.data)
+                del self._items[place]
+                return True
+        return False
 
     def get(self, capacity: int | None = None) -> tuple[bytes, Any] | int | None:
         """The oldest message, its size when it is larger than capacity (it stays), None when there is none."""
         with self._lock:
             if not self._items:
                 return None
-            size = len(self._items[0][0])
+            size = len(self._items[0].data)
             if capacity is not None and size > capacity:
                 return size
             self._bytes -= size
-            return self._items.popleft()
+            item = self._items.popleft()
+            self._kept -= item.kept
+            return item.data, item.note
 
-    def clear(self) -> None:
+    def clear(self) -> int:
+        """Forget everything; how many there were."""
         with self._lock:
+            count = len(self._items)
             self._items.clear()
-            self._bytes = 0
+            self._bytes = self._kept = 0
+        return count

@@ -19,7 +19,7 @@ from wasmbed.bridges.ros2.names import check_namespace, check_node
 from wasmbed.bridges.ros2.types.cdr import check_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from wasmbed.bridges.ros2.backend import MessageCallback, ServiceHandler
     from wasmbed.bridges.ros2.qos import QosProfile
@@ -31,6 +31,8 @@ WORKER: Final = Path(__file__).with_name("worker.py")
 MAX_FRAME: Final = 80 << 20
 # What may wait for the worker's stdin before messages are dropped.
 MAX_BUFFERED: Final = 8 << 20
+# Requests of one service that wait for their replies; then the oldest is forgotten.
+MAX_REQUESTS: Final = 256
 START_S: Final = 30.0
 _HEAD: Final = struct.Struct("<IH")
 _POLL_S: Final = 0.05
@@ -63,7 +65,7 @@ class RclpyBackend:
         self._number = 0
         self._subscriptions: dict[int, MessageCallback] = {}
         self._statistics: dict[int, EndpointStatistics] = {}
-        self._services: dict[int, ServiceHandler] = {}
+        self._servers: dict[int, RclpyServer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.rmw = ""
         self.on_end: Callable[[], None] = lambda: None
@@ -84,7 +86,7 @@ class RclpyBackend:
         environment = os.environ | {"ROS_DOMAIN_ID": str(domain_id)} | dict(installation.environment)
         try:
             process = await asyncio.create_subprocess_exec(
-                *installation.command(str(WORKER), check_node(node), check_namespace(namespace)),
+                *installation.command(str(WORKER), check_node(node), check_namespace(namespace), str(MAX_REQUESTS)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=environment,
@@ -101,7 +103,7 @@ class RclpyBackend:
                 f"rclpy: {installation.python} did not start a node; it must be able to import rclpy"
             ) from None
         backend.rmw = str(header.get("rmw", ""))
-        backend._start(backend._receive())
+        backend.spawn(backend._receive())
         return backend
 
     def create_publisher(self, topic: str, type_name: str, qos: QosProfile) -> RclpyPublisher:
@@ -122,11 +124,13 @@ class RclpyBackend:
         number = self._create("client", service=service, type_name=type_name, qos=asdict(qos))
         return RclpyClient(self, number, service, self._codecs.codec(f"{type_name}_Response"))
 
-    def create_service(self, service: str, type_name: str, qos: QosProfile, handler: ServiceHandler) -> RclpyEntity:
-        entity = RclpyEntity(self, self._create("service", service=service, type_name=type_name, qos=asdict(qos)))
+    def create_service(self, service: str, type_name: str, qos: QosProfile, handler: ServiceHandler) -> RclpyServer:
+        number = self._create("service", service=service, type_name=type_name, qos=asdict(qos))
         request = self._codecs.codec(f"{type_name}_Request")
-        self._services[entity.number] = lambda data: handler(_exact(request, data))
-        return entity
+        server = RclpyServer(self, number, service, lambda data: handler(_exact(request, data)))
+        self._servers[number] = server
+        self._statistics[number] = server.statistics
+        return server
 
     async def nodes(self) -> Sequence[str]:
         header, _ = await self.ask("nodes")
@@ -191,7 +195,7 @@ class RclpyBackend:
     def forget(self, number: int) -> None:
         self._subscriptions.pop(number, None)
         self._statistics.pop(number, None)
-        self._services.pop(number, None)
+        self._servers.pop(number, None)
         with contextlib.suppress(CallError):
             self.send({"op": "close", "entity": number})
 
@@ -226,7 +230,7 @@ class RclpyBackend:
         if event == "message" and (callback := self._subscriptions.get(header["id"])) and statistics:
             statistics.messages += 1
             statistics.payload_bytes += len(payload)
-            callback(payload, Received(time.time_ns()))
+            callback(payload, Received(header["stamp"] or time.time_ns()))
         elif event == "problem" and statistics:
             statistics.problem(str(header["text"])[:256])
         elif event == "lost" and statistics:
@@ -236,22 +240,19 @@ class RclpyBackend:
                 future.set_exception(CallError(f"rclpy: {header['error']}"))
             elif not future.done():
                 future.set_result((header, payload))
-        elif event == "request" and (handler := self._services.get(header["id"])):
-            self._start(self._serve(handler, header["call"], payload))
+        elif event == "answer" and "error" in header:
+            log.error("rclpy: %s", header["error"])
+        elif event == "request" and (server := self._servers.get(header["id"])):
+            server.take(header["call"], payload)
+        elif event == "forgotten" and (server := self._servers.get(header["id"])):
+            server.forgotten(header["call"])
 
-    async def _serve(self, handler: ServiceHandler, call: int, request: bytes) -> None:
-        reply = b""
-        try:
-            reply = await handler(request)
-        except Exception:  # a handler is somebody else's code; the worker answers with an empty reply
-            log.exception("request not answered")
-        with contextlib.suppress(CallError):
-            self.send({"op": "reply", "call": call}, reply)
-
-    def _start(self, coroutine: Any) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run on the event loop until the backend is closed."""
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def aclose(self) -> None:
         """End the worker: by closing its stdin, after two seconds by a signal."""
@@ -323,3 +324,46 @@ class RclpyClient(RclpyEntity):
         await self.ready(timeout_s)
         _, payload = await self._backend.ask("call", request, timeout_s, entity=self.number)
         return _exact(self._response, payload)
+
+
+class RclpyServer(RclpyEntity):
+    """Serves peers; a handler's failure leaves its request unanswered, as ROS has no error reply."""
+
+    def __init__(self, backend: RclpyBackend, number: int, service: str, handler: ServiceHandler) -> None:
+        super().__init__(backend, number)
+        self.service = service
+        self._handler = handler
+        self._calls: dict[int, asyncio.Task[None]] = {}
+
+    def take(self, call: int, request: bytes) -> None:
+        """Have a request handled."""
+        task = self._calls[call] = self._backend.spawn(self._serve(call, request))
+        task.add_done_callback(lambda _: self._calls.pop(call, None))
+
+    def forgotten(self, call: int) -> None:
+        """End the handling of a request that cannot be answered any more."""
+        self.statistics.dropped += 1
+        self.statistics.problem(f"more than {MAX_REQUESTS} requests waited for replies, the oldest get none")
+        if (task := self._calls.get(call)) is not None:
+            task.cancel()
+
+    async def _serve(self, call: int, request: bytes) -> None:
+        operation, reply = "forget", b""
+        try:
+            reply = await self._handler(request)
+            operation = "reply"
+        except Ros2Error as error:
+            log.warning("request not answered service=%s error=%s", self.service, error)
+        except Exception:  # a handler is somebody else's code
+            log.exception("request not answered service=%s", self.service)
+        finally:
+            with contextlib.suppress(CallError):
+                self._backend.send({"op": operation, "entity": self.number, "call": call}, reply)
+
+    def close(self) -> None:
+        super().close()
+        self._backend.on_loop(self._end)
+
+    def _end(self) -> None:
+        for task in self._calls.values():
+            task.cancel()

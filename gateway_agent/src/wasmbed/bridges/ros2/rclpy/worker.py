@@ -14,6 +14,7 @@ import os
 import struct
 import sys
 import threading
+import traceback
 from typing import Any
 
 import rclpy  # type: ignore[import-not-found]
@@ -30,6 +31,7 @@ from rclpy.qos import (  # type: ignore[import-not-found]
     qos_policy_name_from_kind,
 )
 from rclpy.serialization import deserialize_message, serialize_message  # type: ignore[import-not-found]
+from rclpy.subscription import Subscription  # type: ignore[import-not-found]
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks  # type: ignore[import-not-found]
@@ -75,13 +77,15 @@ def profile(data: dict[str, Any]) -> QoSProfile:
 
 
 class Worker:
-    def __init__(self, node: Node, output: Any) -> None:
+    def __init__(self, node: Node, output: Any, max_requests: int) -> None:
         self.node = node
         self.output = output
-        self.lock = threading.Lock()
+        self.max_requests = max_requests
+        self.lock = threading.RLock()
         self.group = ReentrantCallbackGroup()
         self.entities: dict[int, Any] = {}
-        self.waiting: dict[int, tuple[threading.Event, list[bytes]]] = {}
+        # By service and call: what relates a reply to the request that waits for it.
+        self.headers: dict[int, dict[int, Any]] = {}
         self.calls = 0
 
     def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
@@ -115,8 +119,11 @@ class Worker:
         self.entities[entity].publish(payload)
 
     def subscription(self, entity: int, topic: str, type_name: str, qos: dict[str, Any]) -> None:
-        def received(data: bytes) -> None:
-            self.send({"event": "message", "id": entity}, data)
+        def received(data: bytes, info: Any) -> None:
+            self.send({"event": "message", "id": entity, "stamp": info["source_timestamp"]}, data)
+
+        def received_alone(data: bytes) -> None:
+            self.send({"event": "message", "id": entity, "stamp": 0}, data)
 
         def lost(event: Any) -> None:
             self.send({"event": "lost", "id": entity, "total": event.total_count})
@@ -127,7 +134,9 @@ class Worker:
             **self.other_type(entity, "publisher"),
         )
         self.entities[entity] = self.node.create_subscription(
-            *(find(type_name), topic, received, profile(qos)),
+            # Humble does not tell when a message was written.
+            *(find(type_name), topic, received if hasattr(Subscription, "CallbackType") else received_alone),
+            profile(qos),
             raw=True,
             callback_group=self.group,
             event_callbacks=events,
@@ -154,36 +163,55 @@ class Worker:
         future.add_done_callback(done)
 
     def service(self, entity: int, service: str, type_name: str, qos: dict[str, Any]) -> None:
-        kind = find(type_name)
+        """Serve without holding up an executor's thread until there is a reply, and without a reply when there is none.
 
-        def serve(request: Any, _: Any) -> Any:
-            with self.lock:
-                self.calls += 1
-                call = self.calls
-            event = threading.Event()
-            reply: list[bytes] = []
-            self.waiting[call] = (event, reply)
-            try:
-                self.send({"event": "request", "id": entity, "call": call}, serialize_message(request))
-                # rclpy's services must answer; a handler that fails or hangs gives an empty reply.
-                event.wait(60.0)
-                return deserialize_message(reply[0], kind.Response) if reply else kind.Response()
-            finally:
-                del self.waiting[call]
+        rclpy hands what a callback returns to `send_response`, with the header of the request. Here the callback
+        returns the request, and what stands in for `send_response` keeps the header.
+        """
+        made = threading.Event()
 
-        self.entities[entity] = self.node.create_service(
-            kind, service, serve, qos_profile=profile(qos), callback_group=self.group
+        def taken(request: Any, _: Any) -> Any:
+            made.wait()
+            return request
+
+        found = self.node.create_service(
+            *(find(type_name), service, taken), qos_profile=profile(qos), callback_group=self.group
         )
+        found.send_response = lambda request, header: self.keep(entity, request, header)
+        self.headers[entity] = {}
+        self.entities[entity] = found
+        made.set()
 
-    def reply(self, call: int, payload: bytes = b"") -> None:
-        found = self.waiting.get(call)
-        if found is not None:
-            if payload:
-                found[1].append(payload)
-            found[0].set()
+    def keep(self, entity: int, request: Any, header: Any) -> None:
+        """Hand on a request and keep its header; of too many the oldest is forgotten."""
+        data = serialize_message(request)
+        with self.lock:
+            headers = self.headers.get(entity)
+            if headers is None:
+                return
+            self.calls += 1
+            headers[self.calls] = header
+            if len(headers) > self.max_requests:
+                oldest = next(iter(headers))
+                del headers[oldest]
+                self.send({"event": "forgotten", "id": entity, "call": oldest})
+            self.send({"event": "request", "id": entity, "call": self.calls}, data)
+
+    def forget(self, entity: int, call: int) -> Any:
+        """Leave a request without a reply; its header, None when it is not kept any more."""
+        with self.lock:
+            return self.headers.get(entity, {}).pop(call, None)
+
+    def reply(self, entity: int, call: int, payload: bytes) -> None:
+        header = self.forget(entity, call)
+        if header is not None:
+            service = self.entities[entity]
+            type(service).send_response(service, deserialize_message(payload, service.srv_type.Response), header)
 
     def close(self, entity: int) -> None:
         found = self.entities.pop(entity, None)
+        with self.lock:
+            self.headers.pop(entity, None)
         for destroy in ("publisher", "subscription", "client", "service"):
             if type(found).__name__.lower() == destroy:
                 getattr(self.node, f"destroy_{destroy}")(found)
@@ -233,16 +261,21 @@ def main() -> None:
     # rcl logs to stdout by default; what is not a frame must not get between the frames.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    name, namespace = sys.argv[1:3]
+    name, namespace, max_requests = sys.argv[1:4]
     rclpy.init(args=[])
     node = Node(name, namespace=namespace, start_parameter_services=False, enable_rosout=False)
-    worker = Worker(node, output)
+    worker = Worker(node, output, int(max_requests))
     executor = MultiThreadedExecutor(8)
     executor.add_node(node)
 
     def spin() -> None:
         with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
+            try:
+                executor.spin()
+            except Exception:
+                # A worker that hears nothing any more is one to be started again.
+                traceback.print_exc()
+                os._exit(1)
 
     threading.Thread(target=spin, daemon=True).start()
     worker.send({"event": "ready", "rmw": rclpy.get_rmw_implementation_identifier()})
