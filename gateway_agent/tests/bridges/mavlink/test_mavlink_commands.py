@@ -103,8 +103,17 @@ def test_a_command_that_only_comes_as_int_is_sent_as_int() -> None:
     result = world.drive(CommandRun(IDS, Command(REPOSITION, place)))
     assert result.ok
     assert [item.name for _, item in world.sent] == ["COMMAND_LONG", "COMMAND_INT"]
+    assert world.sent[-1][1]["frame"] == 0, "above home it would be another height than the one that was judged"
     (_, _, params) = world.vehicle.executed[-1]
     assert params[4:] == pytest.approx((47.3980, 8.5460, 500.0))
+
+
+@pytest.mark.parametrize(("frame", "outcome"), [(0, None), (3, Outcome.LONG_ONLY)])
+def test_a_height_above_home_is_never_sent_as_one_above_the_sea(frame: int, outcome: Outcome | None) -> None:
+    run = CommandRun(IDS, Command(22, (0.0, 0.0, 0.0, math.nan, 47.3980, 8.5460, 500.0), frame))
+    run.start(0.0)
+    run.receive(ack(22, 7), 0.1)
+    assert (run.result.outcome if run.result else None) is outcome
 
 
 def test_a_rejection_of_a_resend_does_not_hide_the_answer() -> None:
