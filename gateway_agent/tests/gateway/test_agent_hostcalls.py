@@ -20,6 +20,8 @@ from wasmbed.bridges.ros2.dds import DdsBackend
 from wasmbed.bridges.ros2.types import CodecFactory, TypeStore
 from wasmbed.runtime.sealing import DOWN, application_key, seal, unseal
 
+from tests.support.waiting import busy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 IMU = "sensor_msgs/msg/Imu"
 STRING = "std_msgs/msg/String"
+STORM_BYTES = 450_000_000
+MOST_GROWN_BYTES = 96 << 20
 SITE_KEY = bytes(range(32))
 GRANTS = ["wasmbed:sys", "wasmbed:ros2", "wasmbed:secure", "wasmbed:sensor"]
 _names = itertools.count(1)
@@ -295,27 +299,31 @@ def test_slow_application_at_10000_messages_a_second_costs_bounded_memory_and_co
     assert site.agent is not None
     assert site.runtime is not None
     processes = (site.agent.pid, site.runtime.pid)
-    sent = 0
+    labels = 'application="default/slow",device="default/drone-7"'
+    sent, most = 0, 0
     with other_node(codecs, number) as other:
         publisher = other.publisher("/fast", STRING, qos.SENSOR_DATA)
         eventually(lambda: publisher.statistics.matched, "the subscription")
-        message = codecs.cls(STRING)("x" * 200)
+        data = codecs.codec(STRING).dumps(codecs.cls(STRING)("x" * 4096))
         before = [rss_bytes(pid) for pid in processes]
         began = time.monotonic()
-        while (passed := time.monotonic() - began) < 5.0:
-            while sent < passed * 10_000:
-                publisher.publish(message)
+        while sent * len(data) < STORM_BYTES and (passed := time.monotonic() - began) < 40:
+            for _ in range(min(500, int(passed * 10_000) - sent)):
+                publisher.raw.publish(data)
                 sent += 1
+            most = max(most, *(rss_bytes(pid) - rss for pid, rss in zip(processes, before, strict=True)))
             time.sleep(0.001)
-    grown = [rss_bytes(pid) - rss for pid, rss in zip(processes, before, strict=True)]
-    assert sent >= 25_000
-    assert max(grown) < 96 << 20, grown
+        rate = sent / (time.monotonic() - began)
+    received = site.metric(f'wasmbed_ros2_route_messages_total{{{labels},fate="received"')
+    assert rate > 8_000 / busy(), rate
+    # A queue without a bound would have grown by far more than this.
+    assert received * len(data) > 3 * MOST_GROWN_BYTES
+    assert most < MOST_GROWN_BYTES
 
     def dropped() -> float:
         """At the route, which holds messages back for a slow reader, and at the queues behind it."""
-        route = 'application="default/slow",device="default/drone-7",fate="dropped"'
         return (
-            site.metric(f"wasmbed_ros2_route_messages_total{{{route}")
+            site.metric(f'wasmbed_ros2_route_messages_total{{{labels},fate="dropped"')
             + site.metric('wasmbed_runtime_events_dropped_total{type="ROS2"}')
             + site.metric("wasmbed_host_events_dropped_total")
         )

@@ -200,24 +200,27 @@ class Ros2Session:
         if session is None or self._closed:
             return
         wanted = handle in self._opened or route.direction == "call"
-        if not wanted and route.qos.transient_local:
-            return  # kept for when the route is opened: nobody sends it again
+        if not wanted:
+            # What is latched is kept for when the route is opened: nobody sends it again.
+            if not route.qos.transient_local:
+                with contextlib.suppress(Ros2Error):
+                    session.discard(route.name)
+            return
         flow, room = self._flows[handle], _BACKLOG_BYTES - self.instance.peer.backlog_bytes
         try:
             for _ in range(_TURN):
-                if wanted and flow.full:
+                if flow.full:
                     self._hold(handle)
                     return
-                if wanted and room <= 0:
+                if room <= 0:
                     self._drain_later(handle)
                     return
                 delivery: Any = session.receive(route.name)
                 if delivery is None:
                     return
-                if wanted:
-                    flow.sent()
-                    room -= len(delivery.data)
-                    self._deliver(handle, delivery)
+                flow.sent()
+                room -= len(delivery.data)
+                self._deliver(handle, delivery)
         except Ros2Error:
             return  # closed meanwhile
         self._loop.call_soon(self._drain, handle)

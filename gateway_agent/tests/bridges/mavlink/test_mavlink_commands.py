@@ -103,8 +103,17 @@ def test_a_command_that_only_comes_as_int_is_sent_as_int() -> None:
     result = world.drive(CommandRun(IDS, Command(REPOSITION, place)))
     assert result.ok
     assert [item.name for _, item in world.sent] == ["COMMAND_LONG", "COMMAND_INT"]
+    assert world.sent[-1][1]["frame"] == 0, "above home it would be another height than the one that was judged"
     (_, _, params) = world.vehicle.executed[-1]
     assert params[4:] == pytest.approx((47.3980, 8.5460, 500.0))
+
+
+@pytest.mark.parametrize(("frame", "outcome"), [(0, None), (3, Outcome.LONG_ONLY)])
+def test_a_height_above_home_is_never_sent_as_one_above_the_sea(frame: int, outcome: Outcome | None) -> None:
+    run = CommandRun(IDS, Command(22, (0.0, 0.0, 0.0, math.nan, 47.3980, 8.5460, 500.0), frame))
+    run.start(0.0)
+    run.receive(ack(22, 7), 0.1)
+    assert (run.result.outcome if run.result else None) is outcome
 
 
 def test_a_rejection_of_a_resend_does_not_hide_the_answer() -> None:
@@ -151,6 +160,24 @@ def test_refusals_are_told_apart(number: int, outcome: Outcome) -> None:
     assert (run.result.outcome, run.result.detail, run.result.ok) == (outcome, 7, False)
 
 
+def test_as_many_orders_are_acknowledged_as_the_loss_allows_and_answers_agree_with_the_vehicle() -> None:
+    """Of four sendings one has to arrive and its answer too; less would be answers that we lose ourselves."""
+    seeds, network = 300, Network(loss=0.3, jitter_s=0.12, delay_s=0.005, duplication=0.2)
+    arrives = 1.0 - network.loss * (1.0 - network.duplication)
+    share = 1.0 - (1.0 - arrives**2) ** 4
+    outcomes: Counter[Outcome] = Counter()
+    for seed in range(seeds):
+        world = World(network, seed)
+        result = world.drive(CommandRun(IDS, Command(ARM, (1.0,))))
+        done = any(command == ARM for _, command, _ in world.vehicle.executed)
+        assert world.vehicle.armed == done
+        assert result.outcome is Outcome.UNCONFIRMED or (result.ok and done), seed
+        outcomes[result.outcome] += 1
+    fewest = seeds * share - 4 * math.sqrt(seeds * share * (1.0 - share))
+    assert 0.96 < share < 0.98
+    assert outcomes[Outcome.ACCEPTED] >= fewest, outcomes
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=300, deadline=None)
 def test_no_acknowledgement_is_lost_and_nothing_is_done_twice_on_a_bad_network(seed: int) -> None:
@@ -167,6 +194,7 @@ def test_no_acknowledgement_is_lost_and_nothing_is_done_twice_on_a_bad_network(s
     world.run(20.0)
     times = [at for at, command, _ in world.vehicle.executed if command == ARM]
     assert all(at - begun <= SHORTLY_S + 0.125 for at in times)
+    assert world.vehicle.armed == bool(times)
     world.drive(CommandRun(IDS, Command(CAPTURE, (0.0,))))
     world.run(20.0)
     assert sum(item["command"] == CAPTURE for _, item in world.sent) == 1

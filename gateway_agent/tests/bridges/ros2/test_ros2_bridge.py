@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
 import pytest_asyncio
-from ros2_support import LOOPBACK, domain, until
+from ros2_support import DISTRIBUTIONS, LOOPBACK, domain, rclpy_environment, rclpy_python, until
 from wasmbed.bridges.ros2 import Bridge, Delivery, Node, Policy, parse_routes
 from wasmbed.bridges.ros2.actions import CANCELED, SUCCEEDED
 from wasmbed.bridges.ros2.config import BridgeConfig, start
 from wasmbed.bridges.ros2.dds import DdsBackend, binding
 from wasmbed.bridges.ros2.errors import BusyError, ConfigurationError, NotGrantedError, ValidationError
 from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING, TOO_BIG
+from wasmbed.bridges.ros2.qos import QosProfile
 from wasmbed.bridges.ros2.queues import SHORT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from wasmbed.bridges.ros2 import Session
     from wasmbed.bridges.ros2.types import CodecFactory
@@ -31,6 +36,8 @@ ALL = Policy(("/*",), ("/*",), ("/*",), ("/*",), frozenset(range(233)))
 IMU = "sensor_msgs/msg/Imu"
 SET_BOOL = "std_srvs/srv/SetBool"
 FIBONACCI = "fib_msgs/action/Fibonacci"
+CROWD = Path(__file__).with_name("ros2_crowd.py")
+PARTICIPANT_BYTES = 256 << 10
 
 
 class Site:
@@ -195,19 +202,23 @@ async def test_a_slow_application_loses_messages_and_they_are_counted(site: Site
 
 async def test_malformed_messages_of_a_peer_are_counted_and_not_delivered(site: Site) -> None:
     """A peer that writes other bytes than its type says, which cyclonedds itself lets through."""
-    session = site.open(topics=[topic(encoding="cdr"), topic(name="cbor")])
-    publisher = site.node.publisher("/imu", IMU)
+    reliable = {"reliability": "reliable", "depth": 10}
+    session = site.open(topics=[topic(encoding="cdr", qos=reliable), topic(name="cbor", qos=reliable)])
+    publisher = site.node.publisher("/imu", IMU, QosProfile(reliable=True, depth=10))
     await until(lambda: publisher.statistics.matched)
     good = site.codecs.codec(IMU).dumps(site.codecs.cls(IMU)())
-    for header in (b"\0\2", b"\0\6", b"\xff\xff"):
-        binding._clayer.ddspy_write(publisher.raw.entity._ref, header + good[2:])
+    # Little-endian ones, since cyclonedds writes no other: PL_CDR, XCDR2, and none there is.
+    for header in (b"\0\3", b"\0\7", b"\xff\xff"):
+        assert binding._clayer.ddspy_write(publisher.raw.entity._ref, header + good[2:]) == 0
     publisher.raw.publish(good)
     assert (await receive(session, "/imu")).data == good
     assert session.receive("/imu") is None
     shared = next(iter(site.bridge._shared.values()))
     counted = shared.subscription.statistics
-    assert counted.malformed + counted.lost + counted.dropped >= 1
+    assert (counted.malformed, counted.lost, counted.dropped) == (3, 0, 0)
     assert (await receive(session, "cbor")).data
+    figures = session.statistics()
+    assert [figures[route]["malformed"] for route in ("subscribe /imu", "subscribe cbor")] == [3, 3]
 
 
 async def test_services_are_called_and_served_by_applications(site: Site) -> None:
@@ -442,9 +453,70 @@ async def test_domains_on_threads_of_their_own_do_not_disturb_each_other(codecs:
                 await backend.aclose()
 
 
-async def test_fifty_participants_are_seen(site: Site, backends: Callable[..., DdsBackend]) -> None:
-    for number in range(50):
-        backends(f"n{number}", codecs=site.codecs)
-    graph = site.node.backend.graph  # type: ignore[attr-defined]
-    nodes = await until(lambda: len(found := graph.nodes()) == 52 and found, timeout_s=60)
-    assert {f"/n{number}" for number in range(50)} < set(nodes)
+@pytest.fixture
+def crowds(domain_id: int) -> Iterator[Callable[..., Crowd]]:
+    """Makes processes of ten nodes, each in a participant of its own."""
+    made: list[Crowd] = []
+
+    def make(prefix: str, rclpy: Path | None = None, max_participants: int = LOOPBACK.max_participants) -> Crowd:
+        made.append(Crowd(rclpy, domain_id, prefix, max_participants))
+        return made[-1]
+
+    yield make
+    for crowd in made:
+        crowd.end()
+
+
+class Crowd:
+    def __init__(self, rclpy: Path | None, domain_id: int, prefix: str, max_participants: int) -> None:
+        python, kind = (rclpy, "rclpy") if rclpy is not None else (sys.executable, "dds")
+        environment = rclpy_environment(domain_id) if rclpy is not None else {}
+        self._process = subprocess.Popen(
+            [str(python), str(CROWD), kind, str(domain_id), prefix, "10", str(max_participants)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **environment},
+            text=True,
+        )
+
+    def said(self) -> str:
+        """`ready` with a number, or `failed` with why."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def own_bytes() -> int:
+    """Memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_fifty_participants_of_five_processes_are_seen(site: Site, crowds: Callable[..., Crowd]) -> None:
+    """One of the processes is of rclpy where there is an interpreter, whose participants have ports of their own."""
+    foreign = next((python for kind in DISTRIBUTIONS if (python := rclpy_python(kind)) is not None), None)
+    gc.collect()
+    before = own_bytes()
+    made = [crowds(f"p{number}n", foreign if number == 4 else None) for number in range(5)]
+    for crowd in made:
+        assert await asyncio.to_thread(crowd.said) == "ready 10"
+    expected = {f"/p{process}n{number}" for process in range(5) for number in range(10)}
+    graph = site.bridge.node.backend.graph  # type: ignore[attr-defined]
+    await until(lambda: expected <= set(graph.nodes()), timeout_s=60)
+    gc.collect()
+    each = (own_bytes() - before) / 50
+    assert each < PARTICIPANT_BYTES
+    for crowd in made:
+        crowd.end()
+    await until(lambda: not expected & set(graph.nodes()), timeout_s=60)
+
+
+async def test_max_participants_is_the_number_of_processes_of_a_host(crowds: Callable[..., Crowd]) -> None:
+    for name in "ab":
+        assert await asyncio.to_thread(crowds(name, max_participants=2).said) == "ready 10"
+    refused = await asyncio.to_thread(crowds("c", max_participants=2).said)
+    assert "cyclonedds refused its configuration, or a port from" in refused
+    assert await asyncio.to_thread(crowds("d").said) == "ready 10"

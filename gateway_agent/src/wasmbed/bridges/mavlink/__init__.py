@@ -10,7 +10,8 @@ from wasmbed.bridges.mavlink.commands import Command, CommandResult, Outcome
 from wasmbed.bridges.mavlink.endpoints import Endpoint, LogEndpoint, MavlinkConfig
 from wasmbed.bridges.mavlink.filters import Rules
 from wasmbed.bridges.mavlink.fleet import Fleet
-from wasmbed.bridges.mavlink.guard import Cause, Geofence, Grant, Guard, Rates, Refusal
+from wasmbed.bridges.mavlink.geofence import Geofence
+from wasmbed.bridges.mavlink.guard import Cause, Grant, Guard, Rates, Refusal
 from wasmbed.bridges.mavlink.hub import Hub
 from wasmbed.bridges.mavlink.keystore import KeyStore, KeyStoreError, new_key
 from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType

@@ -86,7 +86,7 @@ _ROVER = {
     "smart_return": 12,
     "offboard": 15,
 }
-_PLANES = frozenset({1, 19, 20, 21, 22, 23, 24, 25})
+PLANES = frozenset({1, 19, 20, 21, 22, 23, 24, 25})
 _ROVERS = frozenset({10, 11})
 
 
@@ -100,7 +100,7 @@ class ModeCommand:
 
 
 def _ardupilot(vehicle_type: int) -> dict[str, int]:
-    if vehicle_type in _PLANES:
+    if vehicle_type in PLANES:
         return _PLANE
     return _ROVER if vehicle_type in _ROVERS else _COPTER
 

@@ -77,6 +77,8 @@ class VehicleState:
     fix: int = 0
     satellites: int | None = None
     position: Position | None = None
+    position_at: float = math.inf
+    """When the position came, in the monitor's own time; infinite: now."""
     home: Position | None = None
     origin: Position | None = None
     """Where the local frame's zero is."""
@@ -111,6 +113,8 @@ class VehicleMonitor:
             return []
         if item.name == "HEARTBEAT":
             return self._heartbeat(item, now)
+        if item.name == "GLOBAL_POSITION_INT":
+            self.state = replace(self.state, position_at=now)
         handler = self._HANDLERS.get(item.name)
         return handler(self, item) if handler is not None else []
 

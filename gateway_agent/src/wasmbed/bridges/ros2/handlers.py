@@ -106,6 +106,10 @@ class Handler:
         delivery: Delivery = found[1]
         return delivery
 
+    def discard(self) -> None:
+        """Drop and count what waits: nobody wants it."""
+        self.statistics.dropped += self.queue.clear()
+
     def admit(self) -> None:
         """Count a message of the application; raises BusyError above the route's rate."""
         self.statistics.received += 1
@@ -192,7 +196,6 @@ class TopicIn(Handler):
                 self.statistics.delivered -= 1
                 self.statistics.delivered_bytes -= len(found.data)
                 self.malformed()
-                self._endpoint.malformed += 1
                 self._endpoint.problem(str(error))
                 continue
             return found
@@ -202,7 +205,9 @@ class TopicIn(Handler):
 
     def counted(self) -> dict[str, int]:
         # Before the route: of the subscription that routes of equal topic, type and QoS share.
-        return {**super().counted(), "lost": self._endpoint.lost, "overruns": self._endpoint.overruns}
+        found, before = super().counted(), self._endpoint
+        malformed = found["malformed"] + before.malformed
+        return {**found, "malformed": malformed, "lost": before.lost, "overruns": before.overruns}
 
     def look(self) -> None:
         for problem in self.bridge.node.backend.type_problems(self.route.target, self.route.type):

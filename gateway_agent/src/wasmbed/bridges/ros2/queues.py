@@ -131,7 +131,10 @@ class BoundedQueue:
             self._kept -= item.kept
             return item.data, item.note
 
-    def clear(self) -> None:
+    def clear(self) -> int:
+        """Forget everything; how many there were."""
         with self._lock:
+            count = len(self._items)
             self._items.clear()
             self._bytes = self._kept = 0
+        return count

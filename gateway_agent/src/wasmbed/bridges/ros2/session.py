@@ -55,6 +55,10 @@ class Session:
         """
         return self._find(self._in, name).receive(capacity)
 
+    def discard(self, name: str) -> None:
+        """Drop what waits in a route, and count it as dropped. Raises NotGrantedError."""
+        self._find(self._in, name).discard()
+
     def publish(self, name: str, data: bytes) -> None:
         """Publish on a topic. Raises NotGrantedError, BusyError, CdrError, ValidationError."""
         self._find(self._out, name).publish(data)

@@ -82,7 +82,6 @@ class SharedSubscription:
         try:
             message = self._codec.loads(data)
         except CdrError as error:
-            self.subscription.statistics.malformed += 1
             self.subscription.statistics.problem(str(error))
             for sink in wanting:
                 sink.malformed()
