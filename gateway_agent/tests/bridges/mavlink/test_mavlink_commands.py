@@ -160,6 +160,24 @@ def test_refusals_are_told_apart(number: int, outcome: Outcome) -> None:
     assert (run.result.outcome, run.result.detail, run.result.ok) == (outcome, 7, False)
 
 
+def test_as_many_orders_are_acknowledged_as_the_loss_allows_and_answers_agree_with_the_vehicle() -> None:
+    """Of four sendings one has to arrive and its answer too; less would be answers that we lose ourselves."""
+    seeds, network = 300, Network(loss=0.3, jitter_s=0.12, delay_s=0.005, duplication=0.2)
+    arrives = 1.0 - network.loss * (1.0 - network.duplication)
+    share = 1.0 - (1.0 - arrives**2) ** 4
+    outcomes: Counter[Outcome] = Counter()
+    for seed in range(seeds):
+        world = World(network, seed)
+        result = world.drive(CommandRun(IDS, Command(ARM, (1.0,))))
+        done = any(command == ARM for _, command, _ in world.vehicle.executed)
+        assert world.vehicle.armed == done
+        assert result.outcome is Outcome.UNCONFIRMED or (result.ok and done), seed
+        outcomes[result.outcome] += 1
+    fewest = seeds * share - 4 * math.sqrt(seeds * share * (1.0 - share))
+    assert 0.96 < share < 0.98
+    assert outcomes[Outcome.ACCEPTED] >= fewest, outcomes
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=300, deadline=None)
 def test_no_acknowledgement_is_lost_and_nothing_is_done_twice_on_a_bad_network(seed: int) -> None:
@@ -176,6 +194,7 @@ def test_no_acknowledgement_is_lost_and_nothing_is_done_twice_on_a_bad_network(s
     world.run(20.0)
     times = [at for at, command, _ in world.vehicle.executed if command == ARM]
     assert all(at - begun <= SHORTLY_S + 0.125 for at in times)
+    assert world.vehicle.armed == bool(times)
     world.drive(CommandRun(IDS, Command(CAPTURE, (0.0,))))
     world.run(20.0)
     assert sum(item["command"] == CAPTURE for _, item in world.sent) == 1

@@ -92,6 +92,23 @@ async def test_a_far_place_is_refused() -> None:
         assert "more than the allowed" in (await actions.goto(48.0, 8.5, 10.0)).reason
 
 
+async def test_going_somewhere_has_not_worked_because_the_vehicle_already_was_in_that_mode() -> None:
+    """It holds and hears no commands: the mode that a go-to would show is there before."""
+    async with flying() as (_, vehicle, actions, simulator):
+        await airborne(actions)
+        assert await vehicle.until(lambda s: s.mode == "hold", 10.0)
+        simulator.tell("deaf 60")
+        # Orders are carried out in their turn: when the battery is shown, the one before is done.
+        simulator.tell("battery 61")
+        assert await vehicle.until(lambda s: s.battery_percent == 61, 10.0)
+        result = await actions.goto(HOME[0] + 0.0005, HOME[1], 20.0)
+        assert not result.ok
+        assert "was not answered" in result.reason
+        place = vehicle.state.position
+        assert place is not None
+        assert (await actions.goto(place.latitude, place.longitude, place.height_m)).ok, "it is there"
+
+
 async def test_a_mission_is_uploaded_flown_and_followed() -> None:
     async with flying() as (_, vehicle, actions, _):
         places = [(HOME[0] + 0.0003, HOME[1]), (HOME[0] + 0.0003, HOME[1] + 0.0003), (HOME[0], HOME[1] + 0.0003)]

@@ -32,6 +32,7 @@ _MISSION_START = 300
 _REBOOT = 246
 _TERMINATE = 185
 _GLOBAL = 0
+_THERE_M = 2.0
 _EARTH_RADIUS_M = 6_371_000.0
 
 
@@ -143,9 +144,13 @@ class Actions:
             return ActionResult(action, False, reason or "no position")
         altitude = state.position.altitude_m - state.position.height_m + height_m
         params = (-1.0, 1.0, 0.0, math.radians(yaw_deg), latitude, longitude, altitude)
-        # In a mode of its own: PX4 repositions in hold, ArduPilot in guided.
+        # In a mode of its own: PX4 repositions in hold, ArduPilot in guided. It may be in it already, so the mode is no
+        # evidence of an order that nobody acknowledged; being there is.
         return await self._do(
-            action, lambda s: s.mode in ("hold", "offboard"), Command(_REPOSITION, params, frame=_GLOBAL)
+            action,
+            lambda s: s.mode in ("hold", "offboard"),
+            Command(_REPOSITION, params, frame=_GLOBAL),
+            unconfirmed=lambda s: _is_at(s, latitude, longitude, height_m),
         )
 
     async def start_mission(self) -> ActionResult:
@@ -230,7 +235,15 @@ class Actions:
         command = Command(_SET_MODE, (float(mode.base), float(mode.custom), float(mode.sub)))
         return await self._do(action, lambda s: s.mode == name, command)
 
-    async def _do(self, action: str, shown: Callable[[VehicleState], bool], command: Command) -> ActionResult:
+    async def _do(
+        self,
+        action: str,
+        shown: Callable[[VehicleState], bool],
+        command: Command,
+        *,
+        unconfirmed: Callable[[VehicleState], bool] | None = None,
+    ) -> ActionResult:
+        """Order it; it worked when `shown` holds. `unconfirmed`: what must hold instead when nobody acknowledged it."""
         reason = _not_connected(self.vehicle.state)
         if reason is not None:
             return ActionResult(action, False, reason)
@@ -243,6 +256,8 @@ class Actions:
         if result.outcome not in (Outcome.ACCEPTED, Outcome.UNCONFIRMED):
             words = [text.text for text in said if text.severity in _SERIOUS]
             return ActionResult(action, False, "; ".join([str(result), *words]))
+        if not result.ok and unconfirmed is not None:
+            shown = unconfirmed
         if await self.vehicle.until(shown, SHOWN_WITHIN_S):
             return ActionResult(action, True, "" if result.ok else "not acknowledged, but the vehicle shows it")
         return ActionResult(action, False, f"{result}, but the vehicle does not show it" if result.ok else str(result))
@@ -272,6 +287,13 @@ def _needs_flight(state: VehicleState) -> str | None:
     if reason is None and not (state.armed and state.in_air):
         reason = "the vehicle is not in the air"
     return reason
+
+
+def _is_at(state: VehicleState, latitude: float, longitude: float, height_m: float) -> bool:
+    here = state.position
+    if here is None or not abs(here.height_m - height_m) <= _THERE_M:
+        return False
+    return distance(here.latitude, here.longitude, latitude, longitude) <= _THERE_M
 
 
 def distance(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
