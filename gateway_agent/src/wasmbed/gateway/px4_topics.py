@@ -122,6 +122,12 @@ class TopicEndpoints:
 
     # On the agent's loop
 
+    @property
+    def refused(self) -> str:
+        """Why the backend cannot carry one of them, in words; empty while it can."""
+        endpoints = (*self._publishers.values(), *self._subscriptions)
+        return next((it.statistics.refused for it in endpoints if it.statistics.refused), "")
+
     def serve(self, px4: Px4Bridge) -> None:
         """Carry a vehicle's topics, before anything is joined."""
         self._px4 = px4
@@ -192,16 +198,20 @@ class Px4Topics:
                 self.vehicles.clear()
 
     def _usable(self) -> bool:
-        bridges, problem = self._bridges, ""
+        """Whether there can be topics; says what is wrong, also with those that are open."""
+        bridges, usable = self._bridges, False
         if bridges is None:
             problem = "mavlink.topics needs ROS 2: add the section ros2 (role ros2) and look at its errors in the log"
         elif bridges.section.px4_release is None:
             problem = "mavlink.topics needs ros2.px4_release (variable ros2_px4_release), such as 1.16"
+        else:
+            usable = True
+            problem = next((it for found in self.vehicles.values() if (it := found.endpoints.refused)), "")
         if problem != self._problem and problem:
             _log.warning("no px4 topics reason=%r", problem)
         self._problem = problem
         self._health.set("px4_topics", not problem, problem)
-        return not problem
+        return usable
 
     async def _follow(self, config: Px4TopicsConfig, fleet: Fleet, tasks: asyncio.TaskGroup) -> None:
         """Open and close topics as devices come and go."""

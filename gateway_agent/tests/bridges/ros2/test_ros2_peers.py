@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ros2_host import hosted, section
 from ros2_support import LOOPBACK, Peer, listed, message_of, until
 from wasmbed.bridges.ros2 import Node, qos
 from wasmbed.bridges.ros2.dds import DdsBackend
 from wasmbed.bridges.ros2.errors import IncompatiblePeerError
 from wasmbed.bridges.ros2.types import Plain, type_hash
+
+from tests.support.waiting import busy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +65,10 @@ TYPES = (
 )
 STRING = "std_msgs/msg/String"
 SET_BOOL = "std_srvs/srv/SetBool"
+IMU = "sensor_msgs/msg/Imu"
+COLOR = "std_msgs/msg/ColorRGBA"
+# Until a peer is seen at all.
+DISCOVERY_S = 3.0
 
 
 @pytest.fixture
@@ -228,3 +236,55 @@ async def test_a_client_of_fast_dds_is_not_answered_and_told(peer: Peer, ours: N
     assert answer["error"] == "no answer"
     problems = server.endpoints[0].statistics.problems  # type: ignore[attr-defined]
     assert any("use the backend rclpy" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "definition", "says"),
+    [
+        (IMU, None, "a peer has /t as std_msgs::msg::dds_::ColorRGBA_, not sensor_msgs::msg::dds_::Imu_"),
+        (COLOR, "float32 r\nfloat32 g\n", "a peer has another definition of std_msgs/msg/ColorRGBA on /t: RIHS01_"),
+        (COLOR, "float64 r\nfloat64 g\n", "a peer has another definition of std_msgs/msg/ColorRGBA on /t: RIHS01_"),
+    ],
+    ids=["another type", "shorter", "as long"],
+)
+async def test_a_node_with_another_type_on_a_topic_is_a_problem_of_the_route_within_five_seconds(
+    peer: Peer,
+    ros_python: tuple[str, Path],
+    domain_id: int,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    type_name: str,
+    definition: str | None,
+    says: str,
+) -> None:
+    """Also one with another definition of the type, which DDS matches by its name; what does not fit is malformed."""
+    packages: tuple[Path, ...] = ()
+    if definition is not None:
+        message = tmp_path / "packages/std_msgs/msg/ColorRGBA.msg"
+        message.parent.mkdir(parents=True)
+        message.write_text(definition)
+        packages = (tmp_path / "packages",)
+    await peer.run("publisher", topic="/t", type_name=COLOR)
+    async with hosted(section(domain_id, packages=packages, distribution=ros_python[0]), tmp_path) as host:
+        await host.open(topics=[{"topic": "/t", "type": type_name, "direction": "subscribe", "encoding": "json"}])
+        host.call("open", "/t", 0)
+        began = time.monotonic()
+        await until(lambda: f"route=subscribe /t problem={says}" in caplog.text)
+        assert time.monotonic() - began < (5 + DISCOVERY_S) * busy()
+        if definition is None:
+            return
+        while not host.fate("subscribe /t", "received"):
+            await peer.run("publish", topic="/t", values={"r": 1.0, "g": 2.0})
+        # What is as long as ours cannot be told from it, and is delivered.
+        fates = ("delivered", "malformed") if "float64" in definition else ("malformed", "delivered")
+        await until(lambda: host.fate("subscribe /t", fates[0]))
+        assert host.fate("subscribe /t", fates[1]) == 0
+
+
+async def test_a_node_with_the_same_definition_of_a_type_is_no_problem(peer: Peer, ours: Node) -> None:
+    subscription = ours.subscription("/t", COLOR, lambda _: None)
+    await peer.run("publisher", topic="/t", type_name=COLOR)
+    await until(lambda: subscription.statistics.matched)
+    hashes = [seen.type_hash for seen in await ours.backend.endpoints("/t", publishers=True)]
+    assert hashes == [type_hash(ours.codecs.store, COLOR)]
+    assert ours.backend.type_problems("/t", COLOR) == []

@@ -281,6 +281,28 @@ async def test_rclpy_tells_of_peers_it_cannot_match(peer: Peer, bridged: Node) -
         assert statistics.problems == [f"incompatible QoS with a {kind}: reliability"]
 
 
+async def test_rclpy_without_a_type_says_so_and_what_helps(bridged: Node) -> None:
+    """Publishing what the installation has no type for was counted as delivered."""
+    backend = bridged.backend
+    kind = "px4_msgs/msg/VehicleStatus"
+    publisher = bridged.publisher("/status", kind)
+    subscription = bridged.subscription("/status", kind, lambda _: None)
+    message = bridged.codecs.cls(kind)()
+    publisher.publish(message)
+    await until(lambda: publisher.statistics.problems and subscription.statistics.problems)
+    for statistics in (publisher.statistics, subscription.statistics):
+        assert statistics.problems == [statistics.refused]
+        assert "no px4_msgs/msg/VehicleStatus (No module named 'px4_msgs'): build px4_msgs there" in statistics.refused
+        assert "or use the backend dds" in statistics.refused
+    assert not publisher.publish(message)
+    assert (publisher.statistics.messages, publisher.statistics.dropped) == (0, 2)
+    client = bridged.client("/none", "px4_msgs/srv/VehicleCommand")
+    with pytest.raises(CallError, match="build px4_msgs there"):
+        await client.call(client.request())
+    assert isinstance(backend, RclpyBackend)
+    assert not backend._answers
+
+
 async def test_rclpy_is_chosen_where_it_comes_up(ros_python: tuple[str, Path], domain_id: int) -> None:
     distribution, python = ros_python
     rclpy = {"python": str(python), "environment": rclpy_environment(domain_id)}

@@ -30,6 +30,7 @@ class Received:
 class EndpointStatistics:
     """Counters of one publisher or subscription; problems has the last few, in words.
 
+    `refused` is why the endpoint could not be made, so that nothing passes; empty while all is well.
     `overruns` counts how often the subscription's cache was found full: what came then has replaced older messages,
     and DDS does not say how many.
     """
@@ -41,6 +42,7 @@ class EndpointStatistics:
     dropped: int = 0
     overruns: int = 0
     matched: int = 0
+    refused: str = ""
     problems: list[str] = field(default_factory=list)
 
     def problem(self, text: str) -> None:

@@ -45,6 +45,7 @@ class DdsBackend:
         self.node, self.namespace = check_node(node), check_namespace(namespace)
         self.codecs = codecs
         self._hashes = distribution != "humble"
+        self._hash_data: dict[str, bytes] = {}
         self.types = DdsTypes(codecs.store)
         self.context = Context(domain_id, discovery or Discovery())
         self._lock = threading.Lock()
@@ -55,7 +56,12 @@ class DdsBackend:
 
     def hash_data(self, type_name: str) -> bytes:
         """The type hash as it goes into an endpoint's user data; Humble has none."""
-        return f"typehash={type_hash(self.codecs.store, type_name)};".encode() if self._hashes else b""
+        if not self._hashes:
+            return b""
+        found = self._hash_data.get(type_name)
+        if found is None:
+            found = self._hash_data[type_name] = f"typehash={type_hash(self.codecs.store, type_name)};".encode()
+        return found
 
     def create_publisher(self, topic: str, type_name: str, qos: QosProfile) -> DdsPublisher:
         publisher = _Publisher(
@@ -96,10 +102,18 @@ class DdsBackend:
         return self.graph.endpoints(topic, publishers=publishers)
 
     def type_problems(self, topic: str, type_name: str) -> list[str]:
-        """Peers on a topic whose type is another: DDS never matches them and says nothing."""
-        expected = dds_type(type_name)
-        seen = (*self.graph.writers_of(dds_topic(topic)), *self.graph.readers_of(dds_topic(topic)))
-        return sorted({f"a peer has {topic} as {item.type}, not {expected}" for item in seen if item.type != expected})
+        """Peers on a topic whose type is another, or another definition by its hash.
+
+        DDS never matches the former and says nothing. Of ROS's nodes it matches the latter, by the name of the type.
+        """
+        expected, ours = dds_type(type_name), self.hash_data(type_name).decode()
+        found = set()
+        for item in (*self.graph.writers_of(dds_topic(topic)), *self.graph.readers_of(dds_topic(topic))):
+            if item.type != expected:
+                found.add(f"a peer has {topic} as {item.type}, not {expected}")
+            elif ours and item.type_hash and item.type_hash not in ours:
+                found.add(f"a peer has another definition of {type_name} on {topic}: {item.type_hash}")
+        return sorted(found)
 
     def remember(self, *endpoints: DdsPublisher | DdsSubscription) -> None:
         with self._lock:

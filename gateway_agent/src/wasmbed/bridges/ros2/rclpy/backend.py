@@ -107,29 +107,28 @@ class RclpyBackend:
         return backend
 
     def create_publisher(self, topic: str, type_name: str, qos: QosProfile) -> RclpyPublisher:
-        number = self._create("publisher", topic=topic, type_name=type_name, qos=asdict(qos))
-        publisher = RclpyPublisher(self, number)
-        self._statistics[number] = publisher.statistics
+        publisher = RclpyPublisher(self)
+        self._create(publisher, "publisher", topic=topic, type_name=type_name, qos=asdict(qos))
         return publisher
 
     def create_subscription(
         self, topic: str, type_name: str, qos: QosProfile, callback: MessageCallback
     ) -> RclpyEntity:
-        entity = RclpyEntity(self, self._create("subscription", topic=topic, type_name=type_name, qos=asdict(qos)))
-        self._subscriptions[entity.number] = callback
-        self._statistics[entity.number] = entity.statistics
-        return entity
+        subscription = RclpyEntity(self)
+        self._create(subscription, "subscription", topic=topic, type_name=type_name, qos=asdict(qos))
+        self._subscriptions[subscription.number] = callback
+        return subscription
 
     def create_client(self, service: str, type_name: str, qos: QosProfile) -> RclpyClient:
-        number = self._create("client", service=service, type_name=type_name, qos=asdict(qos))
-        return RclpyClient(self, number, service, self._codecs.codec(f"{type_name}_Response"))
+        client = RclpyClient(self, service, self._codecs.codec(f"{type_name}_Response"))
+        self._create(client, "client", service=service, type_name=type_name, qos=asdict(qos))
+        return client
 
     def create_service(self, service: str, type_name: str, qos: QosProfile, handler: ServiceHandler) -> RclpyServer:
-        number = self._create("service", service=service, type_name=type_name, qos=asdict(qos))
         request = self._codecs.codec(f"{type_name}_Request")
-        server = RclpyServer(self, number, service, lambda data: handler(_exact(request, data)))
-        self._servers[number] = server
-        self._statistics[number] = server.statistics
+        server = RclpyServer(self, service, lambda data: handler(_exact(request, data)))
+        self._create(server, "service", service=service, type_name=type_name, qos=asdict(qos))
+        self._servers[server.number] = server
         return server
 
     async def nodes(self) -> Sequence[str]:
@@ -144,19 +143,28 @@ class RclpyBackend:
         """Nothing: the worker tells of them."""
         return ()
 
-    def _create(self, kind: str, **arguments: Any) -> int:
-        """Have the worker make an entity; what it says against that is logged and kept for the first use."""
+    def number(self) -> int:
+        """A number of an entity or a command."""
         self._number += 1
-        number = self._number
-        self._answers[number] = future = self._loop.create_future()
-        future.add_done_callback(_log_failure)
+        return self._number
+
+    def _create(self, entity: RclpyEntity, kind: str, **arguments: Any) -> None:
+        """Have the worker make an entity, which learns later when that could not be; raises CallError."""
+        number = entity.number
         self.send({"op": kind, "entity": number, "number": number, **arguments})
-        return number
+        self._statistics[number] = entity.statistics
+        self._answers[number] = made = self._loop.create_future()
+
+        def told(_: object) -> None:
+            del self._answers[number]
+            if not made.cancelled() and (error := made.exception()) is not None:
+                entity.refuse(str(error))
+
+        made.add_done_callback(told)
 
     async def ask(self, operation: str, payload: bytes = b"", timeout_s: float = 30.0, **arguments: Any) -> Any:
         """Send a command and wait for its answer; raises CallError."""
-        self._number += 1
-        number = self._number
+        number = self.number()
         self._answers[number] = future = self._loop.create_future()
         try:
             self.send({"op": operation, "number": number, **arguments}, payload)
@@ -275,28 +283,35 @@ def _exact(codec: Codec, data: bytes) -> bytes:
     return codec.dumps(codec.loads(data, slack=True))
 
 
-def _log_failure(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled() and (error := future.exception()):
-        log.error("%s", error)
-
-
 class RclpyEntity:
     """Something the worker has made."""
 
-    def __init__(self, backend: RclpyBackend, number: int) -> None:
+    def __init__(self, backend: RclpyBackend) -> None:
         self._backend = backend
-        self.number = number
+        self.number = backend.number()
         self.statistics = EndpointStatistics()
+
+    def refuse(self, why: str) -> None:
+        """Take note that the worker could not make it."""
+        log.error("%s", why)
+        self.statistics.refused = why
+        self.statistics.problem(why)
 
     def close(self) -> None:
         self._backend.on_loop(lambda: self._backend.forget(self.number))
 
 
 class RclpyPublisher(RclpyEntity):
+    def refuse(self, why: str) -> None:
+        super().refuse(why)
+        # What was taken before this was known.
+        self.statistics.dropped += self.statistics.messages
+        self.statistics.messages = self.statistics.payload_bytes = 0
+
     def publish(self, data: bytes) -> bool:
         check_header(data)
         statistics = self.statistics
-        if self._backend.buffered + len(data) > MAX_BUFFERED:
+        if statistics.refused or self._backend.buffered + len(data) > MAX_BUFFERED:
             statistics.dropped += 1
             return False
         statistics.messages += 1
@@ -306,18 +321,26 @@ class RclpyPublisher(RclpyEntity):
 
 
 class RclpyClient(RclpyEntity):
-    def __init__(self, backend: RclpyBackend, number: int, service: str, response: Codec) -> None:
-        super().__init__(backend, number)
+    def __init__(self, backend: RclpyBackend, service: str, response: Codec) -> None:
+        super().__init__(backend)
         self.service = service
         self._response = response
 
     async def ready(self, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while not (await self._backend.ask("ready", entity=self.number))[0]["ready"]:
+        while not await self._there():
             if loop.time() > deadline:
                 raise CallError(f"{self.service}: no server within {timeout_s:g} s")
             await asyncio.sleep(_POLL_S)
+
+    async def _there(self) -> bool:
+        try:
+            return bool((await self._backend.ask("ready", entity=self.number))[0]["ready"])
+        except CallError:
+            if self.statistics.refused:
+                raise CallError(self.statistics.refused) from None
+            raise
 
     async def call(self, request: bytes, timeout_s: float) -> bytes:
         check_header(request)
@@ -329,8 +352,8 @@ class RclpyClient(RclpyEntity):
 class RclpyServer(RclpyEntity):
     """Serves peers; a handler's failure leaves its request unanswered, as ROS has no error reply."""
 
-    def __init__(self, backend: RclpyBackend, number: int, service: str, handler: ServiceHandler) -> None:
-        super().__init__(backend, number)
+    def __init__(self, backend: RclpyBackend, service: str, handler: ServiceHandler) -> None:
+        super().__init__(backend)
         self.service = service
         self._handler = handler
         self._calls: dict[int, asyncio.Task[None]] = {}

@@ -46,14 +46,24 @@ _PARTS = {
 }
 
 
+class MissingTypeError(Exception):
+    """The installation does not have a type."""
+
+
 def find(name: str) -> Any:
-    """The class of an interface; parts of actions are inside their `Impl`."""
+    """The class of an interface; parts of actions are inside their `Impl`. Raises MissingTypeError."""
     package, kind, rest = name.split("/")
-    module = importlib.import_module(f"{package}.{kind}")
-    for suffix, part in _PARTS.items():
-        if kind == "action" and rest.endswith(suffix):
-            return getattr(getattr(module, rest[: -len(suffix)]).Impl, part)
-    return getattr(module, rest)
+    try:
+        module = importlib.import_module(f"{package}.{kind}")
+        for suffix, part in _PARTS.items():
+            if kind == "action" and rest.endswith(suffix):
+                return getattr(getattr(module, rest[: -len(suffix)]).Impl, part)
+        return getattr(module, rest)
+    except (ImportError, AttributeError) as error:
+        raise MissingTypeError(
+            f"the installation has no {name} ({error}): build {package} there (ros2_workspace, with ros2_source apt or "
+            "existing), or use the backend dds, which needs the definitions alone"
+        ) from None
 
 
 def profile(data: dict[str, Any]) -> QoSProfile:
@@ -134,7 +144,7 @@ class Worker:
             **self.other_type(entity, "publisher"),
         )
         self.entities[entity] = self.node.create_subscription(
-            # Humble does not tell when a message was written.
+            # Before there was this, rclpy did not tell when a message was written.
             *(find(type_name), topic, received if hasattr(Subscription, "CallbackType") else received_alone),
             profile(qos),
             raw=True,
@@ -244,7 +254,8 @@ class Worker:
         try:
             result = getattr(self, operation)(**header)
         except Exception as error:
-            self.send({"event": "answer", "number": number, "error": f"{type(error).__name__}: {error}"})
+            text = str(error) if isinstance(error, MissingTypeError) else f"{type(error).__name__}: {error}"
+            self.send({"event": "answer", "number": number, "error": text})
         else:
             if number is not None and operation != "call":
                 self.send({"event": "answer", "number": number, **(result or {})})
