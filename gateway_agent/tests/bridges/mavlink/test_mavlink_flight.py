@@ -9,7 +9,7 @@ import pytest
 from peers import Gateway, Program, gateway, simulator, until
 from wasmbed.bridges.mavlink.actions import Actions, distance
 from wasmbed.bridges.mavlink.codec import Message
-from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType
+from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType, same_plan
 from wasmbed.bridges.mavlink.offboard import LocalSetpoint
 from wasmbed.bridges.mavlink.parameter_files import ParameterCache
 from wasmbed.bridges.mavlink.parameters import HASH_CHECK
@@ -266,3 +266,30 @@ async def test_a_cancelled_upload_is_cancelled_at_the_vehicle() -> None:
         assert task.cancelled()
         stop()
         assert (await vehicle.download()).items == ()
+
+
+async def test_a_reboot_in_the_middle_of_an_upload_leaves_a_whole_plan() -> None:
+    """It ends, says what came of it, and the plan on the vehicle is the one before or the new one, never a part."""
+    async with flying() as (made, vehicle, _, simulator):
+        changes: list[Change] = []
+        vehicle.on_change.append(lambda change, _: changes.append(change))
+        up_ms, underway = [0], asyncio.Event()
+        made.fleet.watch("SYSTEM_TIME", lambda item: up_ms.append(item["time_boot_ms"]))
+        before = [PlanItem.position(16, *HOME, height) for height in (10.0, 20.0)]
+        assert (await vehicle.upload(before)).ok
+        # A clock that goes back by 3 s or less is no reboot.
+        await until(lambda: up_ms[-1] > 3500)
+        stop = made.fleet.watch("MISSION_REQUEST_INT", lambda item: underway.set() if item["seq"] == 10 else None)
+        after = [PlanItem.position(16, *HOME, 30.0) for _ in range(3000)]
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(vehicle.upload(after))
+            async with asyncio.timeout(5.0):
+                await underway.wait()
+            stop()
+            simulator.tell("reboot")
+            async with asyncio.timeout(60.0):
+                result = await task
+        await until(lambda: Change.REBOOTED in changes)
+        found = (await vehicle.download()).items
+        assert same_plan(found, after if result.ok else before) is None, result
+        assert (await vehicle.upload(after[:5])).ok, "and it can be done again"
