@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from wasmbed.bridges.mavlink import Fleet
     from wasmbed.runtime import Delivery, Provision, Secret
 
-DEVICE = "bench/drone"
-SYSTEM = 1
-# A hundred times a second a thousand calls of everything that reaches the gateway, and of what does not.
+# The vehicles that are stormed, each by an application. What reaches the gateway from one is held by the rates of its
+# functions (setpoint 200, subscribe 100 a second, ...), whatever it calls.
+SYSTEMS = (1,)
+# A hundred times a second a thousand calls of everything that reaches the gateway, and of what does not. The setpoint
+# is a velocity of 0: one that is none would be refused in the runtime.
 STORM = """
 (module
   (import "wasmbed:sys" "timer_set" (func $timer_set (param i32 i32 i32) (result i32)))
@@ -40,6 +42,7 @@ STORM = """
   (import "wasmbed:px4" "param_get" (func $param_get (param i32 i32) (result i32)))
   (memory (export "memory") 1)
   (data (i32.const 0) "SYS_AUTOSTART")
+  (data (i32.const 256) "\\02")
   (func (export "wasmbed_abi_1"))
   (func (export "wasmbed_init") (result i32)
     (drop (call $timer_set (i32.const 0) (i32.const 10) (i32.const 10)))
@@ -116,7 +119,7 @@ def runtime(folder: Path, nice: int = 0) -> Iterator[Path]:
 
 
 async def storm(path: Path, fleet: Fleet, counted: list[int]) -> None:
-    """Run the storming application with the px4 backend behind it until cancelled, as the agent would.
+    """Run the storming applications, each with a vehicle, with the px4 backend behind them until cancelled.
 
     counted gets the number of requests that reached the backend as its first item.
     """
@@ -124,9 +127,12 @@ async def storm(path: Path, fleet: Fleet, counted: list[int]) -> None:
     backend = Px4Backend(flight)
     dispatcher = Dispatcher((backend,))
     backend.connect(fleet)
-    flight.set_devices({DEVICE: DeviceRecord(system_id=SYSTEM)})
     rights = frozenset({"command", "offboard", "mission"})
-    flight.set_claims({("bench/storm", DEVICE): Claim("bench/storm", DEVICE, rights)})
+    names = {f"storm-{system}": f"bench/drone-{system}" for system in SYSTEMS}
+    flight.set_devices({f"bench/drone-{system}": DeviceRecord(system_id=system) for system in SYSTEMS})
+    flight.set_claims(
+        {(f"bench/{name}", device): Claim(f"bench/{name}", device, rights) for name, device in names.items()}
+    )
     module = bytes(wat2wasm(STORM))
     digest = f"sha256:{hashlib.sha256(module).hexdigest()}"
     grants = ("wasmbed:px4", "wasmbed:sys")
@@ -134,14 +140,16 @@ async def storm(path: Path, fleet: Fleet, counted: list[int]) -> None:
         peer = _Peer(client)
         tasks.create_task(flight.run(fleet))
         tasks.create_task(dispatcher.run())
-        spec = HostInstance("storm", "bench/storm", "uid", DEVICE, frozenset(grants), rights)
-        await dispatcher.open(spec, peer)
         await client.load(digest, module)
         px4_rights = tuple(f"px4-{right}" for right in sorted(rights))
-        request = StartRequest(
-            *("storm", digest, "bench/storm", DEVICE, "gateway", Limits()), grants=grants, rights=px4_rights
-        )
-        await client.start(request)
+        for name, device in names.items():
+            application = f"bench/{name}"
+            await dispatcher.open(HostInstance(name, application, "uid", device, frozenset(grants), rights), peer)
+            await client.start(
+                StartRequest(
+                    *(name, digest, application, device, "gateway", Limits()), grants=grants, rights=px4_rights
+                )
+            )
         async for event in client.events():
             if isinstance(event, HostRequest):
                 counted[0] += 1

@@ -10,7 +10,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Final
 
-from wasmbed.bridges.mavlink import Actions, Cause, Grant
+from wasmbed.bridges.mavlink import Actions, Cause, Grant, Outcome
 from wasmbed.bridges.mavlink.modes import AUTOPILOT_ARDUPILOT
 from wasmbed.bridges.mavlink.offboard import PROOF_OF_LIFE_S, check_setpoint
 from wasmbed.bridges.mavlink.px4.bridge import DENIED
@@ -19,11 +19,12 @@ from wasmbed.runtime.abi import OwnerLoss
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from typing import Any
 
     from wasmbed.bridges.mavlink import Command, Message, Vehicle
     from wasmbed.bridges.mavlink.offboard import Setpoint
+    from wasmbed.bridges.mavlink.px4.bridge import Done
     from wasmbed.gateway.flight import Flight
     from wasmbed.gateway.px4_owners import Owner, Owners
     from wasmbed.runtime.abi import EventType
@@ -79,7 +80,7 @@ class TopicPilot:
         """There are no topics any more; a vehicle that they fly is told to hold."""
         self._owners.release(self, self._vehicle)
 
-    def command(self, command: Command, source: str, done: Callable[[int], None]) -> None:
+    def command(self, command: Command, source: str, done: Done) -> None:
         """Carry out a command; see `Orders`."""
         now = self._vehicle.now()
         if self._flooded(now):
@@ -103,7 +104,7 @@ class TopicPilot:
             self._ordered = now
             refusal = owner.guard.command(command, self._vehicle.state, now)
             if refusal is None:
-                self._order(owner, self._run(owner, command))
+                self._order(owner, self._run(owner, command, done))
             else:
                 done(_REJECTED if refusal.cause is Cause.RATE else DENIED)
 
@@ -137,7 +138,7 @@ class TopicPilot:
         self._vehicle.send(item)
         return True
 
-    def _offboard(self, owner: Owner, done: Callable[[int], None]) -> None:
+    def _offboard(self, owner: Owner, done: Done) -> None:
         vehicle, setpoint = self._vehicle, self.last_setpoint
         if Grant.OFFBOARD not in self._owners.grants(self):
             self._refuse("setpoints are not accepted; name one in mavlink.topics.accept", done, DENIED)
@@ -151,14 +152,25 @@ class TopicPilot:
             owner.began = True
             self._order(owner, self._begin(owner, setpoint, done))
 
-    async def _begin(self, owner: Owner, setpoint: Setpoint, done: Callable[[int], None]) -> None:
-        # PX4's own examples ask for the mode before they arm.
-        result = await Actions(self._vehicle).fly_offboard(setpoint, at_once=True, unarmed=True)
-        self._done(owner, str(result))
-        done(_ACCEPTED if result.ok else _FAILED)
+    async def _begin(self, owner: Owner, setpoint: Setpoint, done: Done) -> None:
+        answer: int | None = None
+        try:
+            # PX4's own examples ask for the mode before they arm.
+            result = await Actions(self._vehicle).fly_offboard(setpoint, at_once=True, unarmed=True)
+            self._done(owner, str(result))
+            answer = _ACCEPTED if result.ok else _FAILED
+        finally:
+            done(answer)
 
-    async def _run(self, owner: Owner, command: Command) -> None:
-        self._done(owner, str(await self._vehicle.command(command)))
+    async def _run(self, owner: Owner, command: Command, done: Done) -> None:
+        answer: tuple[int | None, int] = (None, 0)
+        try:
+            result = await self._vehicle.command(command)
+            self._done(owner, str(result))
+            if result.outcome is not Outcome.UNCONFIRMED:
+                answer = (result.mav_result, result.detail)
+        finally:
+            done(*answer)
 
     def _order(self, owner: Owner, work: Coroutine[Any, Any, None]) -> None:
         task = self._tasks.create_task(work)
@@ -176,7 +188,7 @@ class TopicPilot:
         self._in_second += 1
         return self._in_second > FLOOD_HZ
 
-    def _refuse(self, why: str, done: Callable[[int], None] | None = None, result: int = _REJECTED) -> None:
+    def _refuse(self, why: str, done: Done | None = None, result: int = _REJECTED) -> None:
         now = self._vehicle.now()
         if why != self._said[0] or now - self._said[1] >= 1.0:
             self._said = (why, now)

@@ -1,7 +1,6 @@
 """A vehicle's px4_msgs samples as orders, and acknowledgements as samples; the flight is in gateway/test_px4_topics."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from wasmbed.bridges.mavlink.fleet import Fleet
 from wasmbed.bridges.mavlink.frames import make_frame
 from wasmbed.bridges.mavlink.offboard import Setpoint
 from wasmbed.bridges.mavlink.px4 import Px4Bridge, Px4Message, Topic, definitions
+from wasmbed.bridges.mavlink.px4.bridge import Done
 from wasmbed.bridges.mavlink.px4.messages import from_cdr, to_cdr
 from wasmbed.bridges.mavlink.routing import PortPolicy
 from wasmbed.bridges.mavlink.switch import PortOptions, Switch
@@ -25,11 +25,11 @@ class Taken:
     """Everything that was ordered."""
 
     def __init__(self) -> None:
-        self.commands: list[tuple[Command, str, Callable[[int], None]]] = []
+        self.commands: list[tuple[Command, str, Done]] = []
         self.setpoints: list[Setpoint] = []
         self.others: list[Message] = []
 
-    def command(self, command: Command, source: str, done: Callable[[int], None]) -> None:
+    def command(self, command: Command, source: str, done: Done) -> None:
         self.commands.append((command, source, done))
 
     def setpoint(self, setpoint: Setpoint) -> bool:
@@ -96,15 +96,34 @@ def test_an_acknowledgement_is_addressed_to_who_gave_the_command(bench: Bench) -
     assert (command.number, command.params[0], source) == (400, 1.0, "9/7")
     bench.hear("COMMAND_ACK", command=400, result=5, progress=40, target_system=245, target_component=191)
     bench.hear("COMMAND_ACK", command=400, result=0, target_system=245, target_component=191)
-    found = [(item["result"], item["target_system"], item["target_component"]) for _, item in bench.samples]
-    assert found == [(5, 9, 7), (0, 9, 7)]
+    done(0, 3)
     done(4)
-    assert len(bench.samples) == 2, "the vehicle has answered already"
+    names = ("result", "target_system", "target_component", "result_param2")
+    found = [tuple(item[name] for name in names) for _, item in bench.samples]
+    assert found == [(5, 9, 7, 0), (0, 9, 7, 3)], "its end is told once"
     bench.give("vehicle_command", "VehicleCommand", command=22, source_system=9, source_component=7)
     bench.taken.commands[1][2](2)
     name, refused = bench.samples[-1]
     assert name == "/px4_1/fmu/out/vehicle_command_ack"
     assert (refused["command"], refused["result"], refused["target_system"]) == (22, 2, 9)
+    bench.give("vehicle_command", "VehicleCommand", command=22, source_system=9, source_component=7)
+    bench.taken.commands[2][2](None)
+    assert len(bench.samples) == 3, "nobody answered"
+
+
+def test_two_that_send_the_same_command_get_each_their_own_acknowledgement(bench: Bench) -> None:
+    for system in (9, 10):
+        bench.give("vehicle_command", "VehicleCommand", command=400, source_system=system, source_component=7)
+    (_, _, first), (_, _, second) = bench.taken.commands
+    bench.hear("COMMAND_ACK", command=400, result=5, progress=40, target_system=245, target_component=191)
+    # The vehicle says it twice, as to a resend; the second command has not been sent yet.
+    for _ in range(2):
+        bench.hear("COMMAND_ACK", command=400, result=0, target_system=245, target_component=191)
+    first(0)
+    bench.hear("COMMAND_ACK", command=400, result=5, progress=60, target_system=245, target_component=191)
+    second(2)
+    found = [(item["result"], item["target_system"]) for _, item in bench.samples]
+    assert found == [(5, 9), (0, 9), (5, 10), (2, 10)]
 
 
 def test_what_is_damaged_or_not_accepted_is_counted_and_dropped(bench: Bench) -> None:

@@ -28,11 +28,19 @@ _MAX_COMMAND = 0xFFFF
 _MAX_OPEN = 64
 
 
+class Done(Protocol):
+    """Where a command's end is told, once."""
+
+    def __call__(self, result: int | None, detail: int = 0) -> None:
+        """The MAV_RESULT and `result_param2`; None when nobody answered."""
+        ...
+
+
 class Orders(Protocol):
     """Who judges and carries out what comes in."""
 
-    def command(self, command: Command, source: str, done: Callable[[int], None]) -> None:
-        """Carry out a command; `done` gets the MAV_RESULT of one that the vehicle itself does not acknowledge."""
+    def command(self, command: Command, source: str, done: Done) -> None:
+        """Carry out a command, and tell its end: the vehicle's answer or that of who judges."""
         ...
 
     def setpoint(self, setpoint: Setpoint) -> bool:
@@ -47,8 +55,9 @@ class Orders(Protocol):
 class Px4Bridge:
     """Connects a vehicle with its topics from `start` to `close`.
 
-    Only messages of `publish` go out, and only those of `accept` are taken in. Acknowledgements are published as they
-    come from the vehicle, addressed to whoever sent the command.
+    Only messages of `publish` go out, and only those of `accept` are taken in. An acknowledgement does not say which of
+    two equal commands it answers, so each one's own end is published, addressed to who sent it. Progress goes to the
+    first that is under way, as one of a number is at a time.
     """
 
     def __init__(
@@ -75,8 +84,8 @@ class Px4Bridge:
         self._to = ToPx4(release)
         self._from = FromPx4(vehicle.ids)
         self._stops: list[Callable[[], None]] = []
-        # Who waits for which command's acknowledgement.
-        self._open: dict[int, tuple[int, int]] = {}
+        # Who waits for which command's acknowledgement, in the order of sending; two may wait for the same number.
+        self._open: dict[object, tuple[int, int, int]] = {}
 
     def start(self) -> None:
         """Begin."""
@@ -123,13 +132,14 @@ class Px4Bridge:
         if len(self._open) >= _MAX_OPEN:
             # The oldest was never answered.
             del self._open[next(iter(self._open))]
-        self._open[number] = (item["source_system"], item["source_component"])
+        ticket = object()
+        self._open[ticket] = (number, item["source_system"], item["source_component"])
 
-        def done(result: int) -> None:
-            if number in self._open:
-                values = {"command": number, "result": result, "progress": 0, "result_param2": 0}
-                values |= {"target_system": 0, "target_component": 0}
-                self._publish(self._addressed(Message("COMMAND_ACK", values, self._vehicle.ids.system, 1)))
+        def done(result: int | None, detail: int = 0) -> None:
+            source = self._open.pop(ticket, None)
+            if source is not None and result is not None:
+                values = {"command": number, "result": result, "progress": 0, "result_param2": detail}
+                self._publish(_addressed(Message("COMMAND_ACK", values, self._vehicle.ids.system, 1), source))
 
         self._orders.command(command, f"{item['source_system']}/{item['source_component']}", done)
 
@@ -140,7 +150,11 @@ class Px4Bridge:
         if item.name == "COMMAND_ACK":
             if not ids.is_for_us(item):
                 return
-            item = self._addressed(item)
+            waiting = next((source for source in self._open.values() if source[0] == item["command"]), None)
+            if waiting is not None:
+                if item["result"] != _IN_PROGRESS:
+                    return
+                item = _addressed(item, waiting)
         offset = self._vehicle.timesync.offset
         if offset is not None:
             self._to.offset_us = -offset.offset_ns // 1000
@@ -152,14 +166,11 @@ class Px4Bridge:
             if topic is not None:
                 self._send(topic, to_cdr(made))
 
-    def _addressed(self, item: Message) -> Message:
-        """An acknowledgement for whoever sent the command."""
-        number = item["command"]
-        source = self._open.get(number) if item["result"] == _IN_PROGRESS else self._open.pop(number, None)
-        if source is None:
-            return item
-        values = {**item.values, "target_system": source[0], "target_component": source[1] & 0xFF}
-        return Message(item.name, values, item.system, item.component)
+
+def _addressed(item: Message, source: tuple[int, int, int]) -> Message:
+    """An acknowledgement for whoever sent the command."""
+    values = {**item.values, "target_system": source[1], "target_component": source[2] & 0xFF}
+    return Message(item.name, values, item.system, item.component)
 
 
 def _setpoint(item: Message) -> Setpoint:
