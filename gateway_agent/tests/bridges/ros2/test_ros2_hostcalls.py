@@ -266,6 +266,35 @@ async def test_goal_goes_there_and_back(host: Host, other: Node) -> None:
     assert host.results("cancel") == {"ok": 1, "notfound": 1}
 
 
+async def test_results_of_goals_reach_an_application_that_was_slow_for_their_feedback(
+    host: Host, other: Node, with_fibonacci: CodecFactory
+) -> None:
+    """A result was dropped for feedback; the goal stayed open here and in the runtime, and calls failed for good."""
+
+    async def execute(goal: Any) -> Any:
+        for number in range(100):
+            goal.publish_feedback(with_fibonacci.cls(f"{FIBONACCI}_Feedback")(sequence=[number]))
+            await asyncio.sleep(0.001)
+        return with_fibonacci.cls(f"{FIBONACCI}_Result")(sequence=[goal.request.order])
+
+    other.action_server("/go", FIBONACCI, execute, lambda _: True)
+    route = {"action": "/go", "type": FIBONACCI, "direction": "call", "encoding": "json", "queue": 4, "drop": "newest"}
+    await host.open(actions=[route])
+    host.call("open", "/go", 0)
+    host.runtime.backlog_bytes = 64 << 20
+    for token in (5, 6):
+        host.call("call", 0, data=f'{{"order": {token}}}'.encode(), token=token)
+    queued = "wasmbed_ros2_route_queued"
+    await until(lambda: host.registry.get_sample_value(queued, _labels("call /go")) == 2 * 2 + 4)
+    assert host.fate("call /go", "dropped") == 200 - 4
+    host.runtime.backlog_bytes = 0
+    await until(lambda: len(host.runtime.told(Ros2Kind.RESULT)) == 2)
+    results = {told.token: json.loads(told.data)["sequence"] for told in host.runtime.told(Ros2Kind.RESULT)}
+    assert results == {5: [5], 6: [6]}
+    (session,) = host.backend._sessions.values()
+    assert session._tokens == {}
+
+
 @pytest.mark.parametrize(
     ("ros2", "says"),
     [
