@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 from ros2_host import hosted, section
 from ros2_support import Peer, message_of, rclpy_environment, until
-from wasmbed.bridges.ros2 import BridgeConfig, Node, parse_routes, qos, start
-from wasmbed.bridges.ros2.errors import CallError, ConfigurationError
+from wasmbed.bridges.ros2 import Bridge, BridgeConfig, Node, Policy, parse_routes, qos, start
+from wasmbed.bridges.ros2.errors import BusyError, CallError, ConfigurationError
 from wasmbed.bridges.ros2.rclpy import RclpyBackend, RclpyInstallation
 from wasmbed.bridges.ros2.rclpy import backend as rclpy_backend
 from wasmbed.bridges.ros2.rclpy.backend import RclpyServer
@@ -296,6 +296,24 @@ async def test_rclpy_without_a_type_says_so_and_what_helps(bridged: Node) -> Non
         assert "or use the backend dds" in statistics.refused
     assert not publisher.publish(message)
     assert (publisher.statistics.messages, publisher.statistics.dropped) == (0, 2)
+    declared = {"topics": [{"topic": "/status", "type": kind, "direction": "publish"}]}
+    bridge = Bridge(bridged, Policy(publish=("/*",), domains=frozenset({0})), 0)
+    session = bridge.open("app", parse_routes(declared, bridged.resolve, bridged.codecs))
+
+    def refusal() -> str:
+        try:
+            session.publish("/status", cbor2.dumps({}))
+        except CallError as error:
+            return str(error)
+        except BusyError:
+            return ""
+        return ""
+
+    await until(lambda: "build px4_msgs there" in refusal())
+    figures = session.statistics()["publish /status"]
+    assert figures["failed"] > 0
+    assert figures["problems"]
+    bridge.close()
     client = bridged.client("/none", "px4_msgs/srv/VehicleCommand")
     with pytest.raises(CallError, match="build px4_msgs there"):
         await client.call(client.request())

@@ -230,8 +230,11 @@ class TopicOut(Handler):
         self._publisher = bridge.node.backend.create_publisher(route.target, route.type, route.qos)
 
     def publish(self, data: bytes) -> None:
-        """Raises BusyError, CdrError, ValidationError."""
+        """Raises BusyError, CdrError, ValidationError, and CallError when the publisher could not be made."""
         self.admit()
+        if refused := self._publisher.statistics.refused:
+            self.statistics.failed += 1
+            raise CallError(f"{self.route.name}: {refused}")
         try:
             message = self._encoding.inward(data)
             serialized = data if self.route.encoding == "cdr" else self._encoding.codec.dumps(message)

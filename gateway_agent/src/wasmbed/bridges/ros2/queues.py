@@ -21,7 +21,7 @@ class RouteStatistics:
     rate_limited: int = 0
     dropped: int = 0
     malformed: int = 0
-    failed: int = 0  # calls without an answer
+    failed: int = 0  # calls without an answer, messages that an endpoint which could not be made was to send
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)

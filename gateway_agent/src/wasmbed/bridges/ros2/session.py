@@ -60,7 +60,7 @@ class Session:
         self._find(self._in, name).discard()
 
     def publish(self, name: str, data: bytes) -> None:
-        """Publish on a topic. Raises NotGrantedError, BusyError, CdrError, ValidationError."""
+        """Publish on a topic. Raises NotGrantedError, BusyError, CallError, CdrError, ValidationError."""
         self._find(self._out, name).publish(data)
 
     def call(self, name: str, data: bytes) -> int:
