@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from peers import Gateway, Program, gateway, simulator, until
-from wasmbed.bridges.mavlink.actions import Actions, distance
+from wasmbed.bridges.mavlink.actions import Actions
 from wasmbed.bridges.mavlink.codec import Message
+from wasmbed.bridges.mavlink.ground import distance
 from wasmbed.bridges.mavlink.mission_items import PlanItem, PlanType, same_plan
 from wasmbed.bridges.mavlink.offboard import LocalSetpoint
 from wasmbed.bridges.mavlink.parameter_files import ParameterCache

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wasmbed.bridges.mavlink import Cause, Command, Geofence, Grant, Guard, LocalSetpoint, PlanItem, Rates, VehicleState
-from wasmbed.bridges.mavlink.actions import distance
 from wasmbed.bridges.mavlink.codec import Message, full
 from wasmbed.bridges.mavlink.definitions import default_dialect
-from wasmbed.bridges.mavlink.geofence import METRES_A_DEGREE
+from wasmbed.bridges.mavlink.ground import METRES_A_DEGREE, distance
 from wasmbed.bridges.mavlink.modes import mode_command, mode_names
 from wasmbed.bridges.mavlink.operations import Ids
 from wasmbed.bridges.mavlink.vehicle_state import Landed, Position, VehicleMonitor

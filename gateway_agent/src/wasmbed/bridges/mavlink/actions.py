@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wasmbed.bridges.mavlink.commands import Command, Outcome
+from wasmbed.bridges.mavlink.ground import distance
 from wasmbed.bridges.mavlink.mission_items import PlanType
 from wasmbed.bridges.mavlink.modes import AUTOPILOT_ARDUPILOT, AUTOPILOT_PX4, mode_command
 from wasmbed.bridges.mavlink.offboard import PRIMING_S, PROOF_OF_LIFE_S, Offboard, Phase, Setpoint
@@ -33,7 +34,6 @@ _REBOOT = 246
 _TERMINATE = 185
 _GLOBAL = 0
 _THERE_M = 2.0
-_EARTH_RADIUS_M = 6_371_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,13 +294,3 @@ def _is_at(state: VehicleState, latitude: float, longitude: float, height_m: flo
     if here is None or not abs(here.height_m - height_m) <= _THERE_M:
         return False
     return distance(here.latitude, here.longitude, latitude, longitude) <= _THERE_M
-
-
-def distance(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
-    """Metres between two places on the ground, by the haversine formula; NaN for places that are none."""
-    if not all(math.isfinite(value) for value in (latitude, longitude, other_latitude, other_longitude)):
-        return math.nan
-    one, two = math.radians(latitude), math.radians(other_latitude)
-    half = math.sin((two - one) / 2) ** 2
-    half += math.cos(one) * math.cos(two) * math.sin(math.radians(other_longitude - longitude) / 2) ** 2
-    return 2 * _EARTH_RADIUS_M * math.asin(math.sqrt(min(1.0, half)))

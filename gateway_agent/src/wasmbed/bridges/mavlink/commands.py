@@ -16,7 +16,7 @@ PROGRESS_TIMEOUT_S = 10.0
 CANCEL_TIMEOUT_S = 3.0
 QUIET_S = 1.0
 SHORT_QUIET_S = 0.3
-_SEA_LEVEL_FRAMES = frozenset({0, 5})
+SEA_LEVEL_FRAMES = frozenset({0, 5})
 _GLOBAL_FRAMES = frozenset({0, 3, 5, 6, 10, 11})
 
 
@@ -205,7 +205,7 @@ class CommandRun(Operation[CommandResult]):
         self._turned = True
         frame = self.command.frame
         # The heights of a COMMAND_LONG are above sea level: in another frame the order would be another one.
-        if outcome is Outcome.LONG_ONLY and frame in _SEA_LEVEL_FRAMES:
+        if outcome is Outcome.LONG_ONLY and frame in SEA_LEVEL_FRAMES:
             self.command = replace(self.command, frame=None)
             return True
         if outcome is Outcome.INT_ONLY and frame is None:

@@ -3,9 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from wasmbed.bridges.mavlink.actions import distance
-
-METRES_A_DEGREE = 111_194.9
+from wasmbed.bridges.mavlink.ground import METRES_A_DEGREE, distance
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ are looked at. One that is in none of them, as a new one, is refused. Ways betwe
 
 import math
 
-from wasmbed.bridges.mavlink.commands import Command
-from wasmbed.bridges.mavlink.geofence import METRES_A_DEGREE, Geofence
+from wasmbed.bridges.mavlink.commands import SEA_LEVEL_FRAMES, Command
+from wasmbed.bridges.mavlink.geofence import Geofence
+from wasmbed.bridges.mavlink.ground import moved
 from wasmbed.bridges.mavlink.mission_items import PlanItem
 from wasmbed.bridges.mavlink.modes import AUTOPILOT_ARDUPILOT, PLANES
 from wasmbed.bridges.mavlink.offboard import LOCAL_NED, AttitudeSetpoint, Axes, GlobalSetpoint, LocalSetpoint, Setpoint
@@ -16,7 +17,6 @@ from wasmbed.bridges.mavlink.vehicle_state import Position, VehicleState
 
 LOOK_AHEAD_S = 3.0
 _NO_AXES: Axes = (None, None, None)
-_SEA_LEVEL = frozenset({0, 5})
 _RELATIVE = frozenset({3, 6})
 _LAND, _ORBIT, _ALTITUDE = 21, 34, 186
 _STAYS = numbers("NAV_LOITER_UNLIM NAV_LAND NAV_VTOL_LAND")
@@ -166,7 +166,7 @@ def _landing(fence: Geofence, number: int, height: float) -> float:
 
 
 def _altitude_leaves(fence: Geofence, altitude: float, frame: float, state: VehicleState) -> str | None:
-    if frame not in _SEA_LEVEL and not (_is_ardupilot(state) and frame in _RELATIVE):
+    if frame not in SEA_LEVEL_FRAMES and not (_is_ardupilot(state) and frame in _RELATIVE):
         return "DO_CHANGE_ALTITUDE inside of a geofence needs an altitude above sea level: PX4 reads no frame"
     height = _height(altitude, int(frame), state)
     return fence.refuses_height(math.nan if height is None else height)
@@ -185,7 +185,7 @@ def _height(altitude: float, frame: int, state: VehicleState) -> float | None:
     """Metres above home, NaN when that is not known, None for a frame whose heights are others."""
     if frame in _RELATIVE:
         return altitude
-    if frame not in _SEA_LEVEL:
+    if frame not in SEA_LEVEL_FRAMES:
         return None
     if state.home is not None:
         return altitude - state.home.altitude_m
@@ -216,21 +216,16 @@ def _local_leaves(fence: Geofence, setpoint: LocalSetpoint, state: VehicleState,
 
 def _aimed(position: Axes, steps: list[float], state: VehicleState, here: Position) -> tuple[float, float, float]:
     """Latitude, longitude and height above home of the place, or of where it is now, and `steps` from there."""
-    latitude, longitude = _moved(here, steps[0], steps[1])
+    latitude, longitude = moved(here, steps[0], steps[1])
     height = here.height_m - steps[2]
     if state.origin is not None:
         north, east, down = position
-        placed = _moved(state.origin, (north or 0.0) + steps[0], (east or 0.0) + steps[1])
+        placed = moved(state.origin, (north or 0.0) + steps[0], (east or 0.0) + steps[1])
         latitude = placed[0] if north is not None else latitude
         longitude = placed[1] if east is not None else longitude
         if down is not None:
             height = state.origin.altitude_m - down - steps[2] - (here.altitude_m - here.height_m)
     return latitude, longitude, height
-
-
-def _moved(start: Position, north_m: float, east_m: float) -> tuple[float, float]:
-    shrink = max(math.cos(math.radians(start.latitude)), 1e-6)
-    return start.latitude + north_m / METRES_A_DEGREE, start.longitude + east_m / METRES_A_DEGREE / shrink
 
 
 def _is_ardupilot(state: VehicleState) -> bool:
