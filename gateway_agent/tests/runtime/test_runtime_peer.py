@@ -200,6 +200,21 @@ async def test_an_event_storm_is_bounded_and_costs_the_neighbour_nothing(agent: 
             await asyncio.sleep(0.02)
 
 
+async def test_what_a_stopped_application_had_under_way_is_not_held_against_the_next(agent: Agent) -> None:
+    await agent.client.provide(EVERYTHING)
+    publish = "(call $ros2.publish (i32.const 0) (i32.const 0) (i32.const 16))"
+    more = "(br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 1000)))"
+    # Stopped in the middle of its requests, again and again, until as many could have been lost as may be under way.
+    init = f"(if (i32.lt_s (call $ros2.open (i32.const 64) (i32.const 5)) (i32.const 0)) (then (return (i32.const 1)))){timer(10)}"
+    for _ in range(12):
+        seen = len(agent.events)
+        await run(agent, telling(init, event=f"(loop (drop {publish}) {more})"))
+        async with asyncio.timeout(20):
+            while not any(isinstance(e, HostRequest) and e.op == "publish" for e in agent.events[seen:]):
+                await agent.client.list()
+        await agent.client.stop("app")
+
+
 async def test_a_storm_of_requests_is_bounded_by_rate_and_tokens_and_none_is_lost_for_others(agent: Agent) -> None:
     await agent.client.provide(EVERYTHING)
     storm = "(loop (drop (call $ros2.publish (i32.const 0) (i32.const 0) (i32.const 60000))) (br 0))"
@@ -213,6 +228,27 @@ async def test_a_storm_of_requests_is_bounded_by_rate_and_tokens_and_none_is_los
     assert 1 <= len(published) <= 2_500
     counters = await agent.client.metrics()
     assert counters["calls wasmbed:ros2.publish"] > len(published)
+
+
+async def test_who_goes_on_above_a_rate_waits_and_publishes_evenly(agent: Agent) -> None:
+    await agent.client.provide(EVERYTHING)
+    one = "(drop (call $ros2.publish (i32.const 0) (i32.const 0) (i32.const 16)))"
+    more = "(br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 1000)))"
+    init = "(drop (call $ros2.open (i32.const 64) (i32.const 5)))" + timer(10)
+    await run(agent, telling(init, event=f"(loop {one} {more})"))
+    await agent.request("app", "publish")
+    await asyncio.sleep(3)  # all of the first burst is used up
+    before = await agent.client.metrics()
+    await asyncio.sleep(2)
+    after = await agent.client.metrics()
+    calls, refused = (
+        sum(after[name] - before[name] for name in after if name == f"{kind} wasmbed:ros2.publish")
+        for kind in ("calls", "refused")
+    )
+    # As many as its rate lets through, but not the 100,000 calls a second that it would make.
+    assert 3_000 <= calls - refused <= 5_000
+    assert refused <= 17 * 2 * 1.1 * 1000
+    assert (await agent.client.list())[0].state == "Running"
 
 
 async def test_a_share_of_the_cpu_holds_over_time(agent: Agent) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -165,6 +166,8 @@ class Ros2Bridges:
         self._domains: dict[int, _Domain] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._codecs: CodecFactory | None = None
+        self._posted: deque[Callable[[], None]] = deque()
+        self._waking = False
 
     def start(self) -> None:
         """Begin with the gateway's own domain and those that are recorded."""
@@ -198,9 +201,21 @@ class Ros2Bridges:
             self._loop.close()
 
     def post(self, function: Callable[[], None]) -> None:
-        """Run a function on the bridge's loop, in order, from any thread; not at all when that has ended."""
+        """Run a function on the bridge's loop, in order; not at all when that has ended."""
+        self._posted.append(function)
+        # Waking a thread costs more than what most functions do: once for all of this turn of the agent's loop.
+        if not self._waking:
+            self._waking = True
+            self._agent.call_soon(self._wake)
+
+    def _wake(self) -> None:
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(function)
+            self._loop.call_soon_threadsafe(self._run_posted)
+
+    def _run_posted(self) -> None:
+        self._waking = False  # before looking: what is posted from here on wakes the loop again
+        while self._posted:
+            self._posted.popleft()()
 
     def on_state(self, domain: int, up: bool) -> None:
         """Tell the agent's loop; on the bridge's."""

@@ -48,7 +48,7 @@ class Ros2Session:
         routes: Sequence[Route],
         on_bridge: Callable[[Callable[[], None]], None],
     ) -> None:
-        """`on_bridge` runs a function on the bridge's loop, from any thread and in order."""
+        """`on_bridge` runs a function on the bridge's loop, in order."""
         self.instance = instance
         self.domain = domain
         self.routes = tuple(routes)

@@ -209,7 +209,7 @@ class Dispatcher:
                 task.add_done_callback(lambda task: self._ended(found, task, result))
                 return
             outcome = result
-        self._metrics.seconds.labels(request.module if backend else "other").observe(time.perf_counter() - began)
+        self._metrics.call_seconds(request.module if backend else "other").observe(time.perf_counter() - began)
         self._answer(found.instance.peer, request, outcome or Outcome(Status.UNAVAILABLE), backend)
 
     def _refusal(self, found: _Open, request: HostRequest, backend: Backend | None) -> Outcome | None:
@@ -239,7 +239,7 @@ class Dispatcher:
         except Exception:
             log.exception("host call failed module=%s op=%s", request.module, request.op)
             outcome = Outcome(Status.IO)
-        self._metrics.seconds.labels(request.module).observe(time.perf_counter() - began)
+        self._metrics.call_seconds(request.module).observe(time.perf_counter() - began)
         self._answer(found.instance.peer, request, outcome, self._backends.get(request.module))
 
     def _ended(self, found: _Open, task: asyncio.Task[None], result: Awaitable[Outcome]) -> None:
@@ -252,7 +252,7 @@ class Dispatcher:
         # Names an application made up must not become labels.
         module = request.module if backend is not None else "other"
         op = request.op if backend is not None and request.op in backend.operations else "other"
-        self._metrics.calls.labels(module, op, _RESULTS.get(outcome.status, "other")).inc()
+        self._metrics.call(module, op, _RESULTS.get(outcome.status, "other")).inc()
         event = _event(request, outcome)
         if event is not None:
             self._post(peer, event)

@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 
 MAX_INSTANCES: Final = 1024
 SHARED: Final = ""
+# A worker is told of requests that were handed over so much later, or when there are so many: each word costs more than
+# a request, and far more may be under way.
+SENT_S: Final = 0.004
+MAX_UNTOLD: Final = 64
 
 
 @dataclass
@@ -67,6 +71,8 @@ class Fleet:
         self._provisions: dict[str, Provision] = {}
         self._secrets: dict[tuple[str, str], Secret] = {}
         self._peer = False
+        self._sent: Counter[str] = Counter()
+        self._telling: asyncio.TimerHandle | None = None
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __aenter__(self) -> Fleet:
@@ -318,6 +324,7 @@ class Fleet:
         """Take note of a peer, or of its loss; nothing is available until it says so."""
         if not up:
             self._events.drop_requests()
+            self._sent.clear()
             self._provisions = {
                 device: type(provision)(device, (), provision.link) for device, provision in self._provisions.items()
             }
@@ -325,15 +332,25 @@ class Fleet:
         self._all({"peer": up})
 
     def sent(self, events: Iterable[Event]) -> None:
-        """Tell the workers which requests were handed to the peer."""
-        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for event in events:
-            if isinstance(event, HostRequest):
-                entry = self._entries.get(event.instance)
-                if entry is not None:
-                    counts[_home(entry.request)][event.instance] += 1
+        """Take note of requests that were handed to the peer; their workers are told soon."""
+        self._sent.update(event.instance for event in events if isinstance(event, HostRequest))
+        if self._sent and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(SENT_S, self._tell_sent)
+        if self._telling is not None and self._sent.total() >= MAX_UNTOLD:
+            self._telling.cancel()
+            self._tell_sent()
+
+    def _tell_sent(self) -> None:
+        counts: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
+        for instance, count in self._sent.items():
+            entry = self._entries.get(instance)
+            counts[None if entry is None else _home(entry.request)][instance] = count
+        self._sent, self._telling = Counter(), None
+        # An instance that was stopped meanwhile has no home any more, but may be started again under its name.
+        if gone := counts.pop(None, None):
+            self._all({"sent": dict(gone)})
         for name, sent in counts.items():
-            worker = self._workers.get(name)
+            worker = self._workers.get(name or SHARED)
             if worker is not None and worker.process is not None:
                 worker.process.tell({"sent": dict(sent)})
 

@@ -58,6 +58,7 @@ class Sandbox:
             raise faults.Fault(f"the compiled module cannot be loaded: {error}") from error
         self.owner = Owner(self._engine.increment_epoch)
         host.context.interrupted = self.owner.is_interrupted
+        host.binder.hold = self.owner.hold
         self._linker = Linker(self._engine)
         host.define(self._linker, [(item.module, item.name or "") for item in self._module.imports])
         self._store: Store | None = None

@@ -17,6 +17,7 @@ State = Literal["Starting", "Running", "Failed"]
 STATES: Final = ("Starting", "Running", "Failed")
 Reason = Literal["InvalidModule", "DeviceError", "BadRequest", "NotFound"]
 REASONS: Final = ("InvalidModule", "DeviceError", "BadRequest", "NotFound")
+_ARGUMENTS: Final = frozenset({str, int, float})
 # What a host module may have a backend for.
 BACKENDS: Final = ("px4", "ros2", "sensor", "secure")
 
@@ -169,7 +170,7 @@ def _host_request(message: Mapping[str, Any]) -> HostRequest:
     args = message.get("args", [])
     if not isinstance(args, list) or len(args) > MAX_ARGUMENTS:
         raise ProtocolError(f"field 'args' is not a list of at most {MAX_ARGUMENTS}")
-    if not all(isinstance(value, (str, int, float)) for value in args):
+    if not _ARGUMENTS.issuperset(map(type, args)):
         raise ProtocolError("field 'args' holds something else than texts and numbers")
     module = text(message, "module")
     if module not in BACKENDS:

@@ -127,8 +127,8 @@ class Server:
             while True:
                 self._wake.clear()
                 while events := self._events.take():
-                    for event in events:
-                        writer.write(wire.encode(event.to_wire()))
+                    # At once: the agent is woken for all of them, not for each.
+                    writer.writelines([wire.encode(event.to_wire()) for event in events])
                     await writer.drain()
                     self._fleet.sent(events)
                 await self._wake.wait()

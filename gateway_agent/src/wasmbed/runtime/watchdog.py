@@ -56,6 +56,12 @@ class Owner:
         call = self.call
         return self.stopping or (call is not None and call.verdict is not None)
 
+    def hold(self, seconds: float) -> None:
+        """Have the call under way wait, on its thread; not once it has lasted as long as it may compute."""
+        call = self.call
+        if call is not None and time.monotonic_ns() - call.wall_start_ns < call.limit_ns:
+            time.sleep(seconds)
+
 
 class Watchdog:
     """The watching thread; start it with `start`, end it with `close`."""

@@ -18,6 +18,7 @@ MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 MAX_MESSAGE_BYTES: Final = 256
 MAX_NAME_BYTES: Final = 512
 _HEADER_BYTES: Final = 4
+_TEXT: Final = frozenset({str})
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
@@ -66,7 +67,7 @@ def _decode(body: bytes) -> dict[str, Any]:
         message = cbor2.loads(body)
     except Exception as error:  # the decoder's own hooks raise more than its documented errors
         raise ProtocolError(f"not CBOR: {error}") from error
-    if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
+    if not isinstance(message, dict) or not _TEXT.issuperset(map(type, message)):
         raise ProtocolError("not a CBOR map with text keys")
     return message
 
@@ -78,9 +79,14 @@ def text(message: Mapping[str, Any], name: str, *, limit_bytes: int = MAX_NAME_B
         raise ProtocolError(f"field {name!r} is not a text")
     if not value and not empty:
         raise ProtocolError(f"field {name!r} is empty")
-    if len(value.encode("utf-8", "replace")) > limit_bytes:
+    if _longer(value, limit_bytes):
         raise ProtocolError(f"field {name!r} is longer than {limit_bytes} bytes")
     return value
+
+
+def _longer(value: str, limit_bytes: int) -> bool:
+    """Whether a text has more bytes in UTF-8, where a character has 4 at most."""
+    return 4 * len(value) > limit_bytes and len(value.encode("utf-8", "replace")) > limit_bytes
 
 
 def number(message: Mapping[str, Any], name: str, low: int, high: int) -> int:
@@ -96,7 +102,7 @@ def texts(message: Mapping[str, Any], name: str, limit: int) -> tuple[str, ...]:
     values = message.get(name, [])
     if not isinstance(values, list) or len(values) > limit or not all(isinstance(value, str) for value in values):
         raise ProtocolError(f"field {name!r} is not a list of at most {limit} texts")
-    if any(len(value.encode("utf-8", "replace")) > MAX_NAME_BYTES for value in values):
+    if any(_longer(value, MAX_NAME_BYTES) for value in values):
         raise ProtocolError(f"field {name!r} holds a text of more than {MAX_NAME_BYTES} bytes")
     return tuple(values)
 

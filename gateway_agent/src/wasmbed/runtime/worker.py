@@ -81,8 +81,7 @@ class Worker:
             while True:
                 self._wake.clear()
                 while events := self._events.take():
-                    for event in events:
-                        self._writer.write(wire.encode(event.to_wire()))
+                    self._writer.writelines([wire.encode(event.to_wire()) for event in events])
                     await self._writer.drain()
                 await self._wake.wait()
 

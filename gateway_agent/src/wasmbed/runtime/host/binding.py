@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# A module that goes on calling above its rates waits after so many refusals in a row: what it could do there is burn
+# the processor that others need, and send what its rates let through in bursts.
+REFUSALS: Final = 16
+HOLD_S: Final = 0.001
 SLOT_BYTES: Final = 16  # a wasmtime_val_raw_t holds the widest value, a v128
 _CODES: Final = {"i32": "i", "i64": "q", "f32": "f", "f64": "d"}
 _CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -118,6 +122,9 @@ class Binder:
         # By name: calls, and how many of them were over their rate.
         self.counts: dict[str, list[int]] = {}
         self.rates: dict[str, Rate] = {}
+        self.hold: Callable[[float], None] = time.sleep
+        """Waits so many seconds in a call."""
+        self._refusals = 0  # in a row
         self.trap: str | None = None
         self.exit_status: int | None = None
 
@@ -161,7 +168,10 @@ class Binder:
                 if rate is not None and not rate.take(monotonic()):
                     count[1] += 1
                     value = Code.RATE
+                    self._refused()
                 else:
+                    if rate is not None:
+                        self._refusals = 0
                     value = handler(*unpack_from(raw))
                 if result is not None:
                     result.pack_into(raw, 0, value)
@@ -176,6 +186,12 @@ class Binder:
             return 0
 
         return _CALLBACK(call)
+
+    def _refused(self) -> None:
+        self._refusals += 1
+        if self._refusals >= REFUSALS:
+            self._refusals = 0
+            self.hold(HOLD_S)
 
     def _fail(self, message: str) -> int:
         self.trap = message
