@@ -15,7 +15,7 @@ from ros2_host import Host, hosted, other_node, section, until
 from ros2_support import domain
 from wasmbed.bridges.ros2.config import BridgeConfig
 from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS, SENSOR_DATA
-from wasmbed.bridges.ros2.recording import read
+from wasmbed.bridges.ros2.replay import read
 from wasmbed.gateway import ros2_session
 from wasmbed.gateway.ros2_config import Ros2PolicyConfig, Ros2RecordedConfig, Ros2RecordingConfig
 from wasmbed.gateway.ros2_recording import prune

@@ -1,4 +1,4 @@
-"""Recording to MCAP files with the ROS 2 profile, and replay: a folder as rosbag2 makes it, with its metadata.yaml.
+"""Recording to MCAP files with the ROS 2 profile: a folder as rosbag2 makes it, with its metadata.yaml.
 
 Files rotate by size and by time; of several, the oldest are deleted when the folder would exceed its limit. Messages go
 through a bounded queue to a thread of the recorder, so a slow disk costs messages that are counted, never memory; a
@@ -8,27 +8,25 @@ full one costs them until there is room again.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import queue
 import re
 import threading
 import time
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from mcap.data_stream import RecordBuilder
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
 from mcap.records import DataEnd, Footer
 from mcap.writer import MCAP0_MAGIC, CompressionType, Writer
 
 from wasmbed.bridges.ros2.errors import ConfigurationError, Ros2Error
+from wasmbed.bridges.ros2.recorded_qos import offered
+from wasmbed.bridges.ros2.recording_metadata import RecordedFile, write_metadata
 from wasmbed.bridges.ros2.types.render import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from wasmbed.bridges.ros2.backend import Received, Subscription
@@ -47,7 +45,6 @@ RETRY_S: Final = 30.0
 # Bytes of a record besides its contents: of a message, and at most of a schema or channel.
 _MESSAGE: Final = 31
 _DEFINITION: Final = 96
-_LOOK_S: Final = 0.02
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
 
 
@@ -83,22 +80,6 @@ class RecordingStatistics:
     deleted_files: int = 0
 
 
-@dataclass
-class _File:
-    """One file of the recording and what metadata.yaml tells of it."""
-
-    path: Path
-    size: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, topic: str, stamp: int) -> None:
-        self.first_ns = min(self.first_ns or stamp, stamp)
-        self.last_ns = max(self.last_ns, stamp)
-        self.counts[topic] = self.counts.get(topic, 0) + 1
-
-
 class Recorder:
     """Writes messages of any topics into one folder; `close` completes the last file."""
 
@@ -120,7 +101,7 @@ class Recorder:
         self._types: dict[str, str] = {}
         self._qos: dict[str, str] = {}
         self._subscriptions: list[Subscription] = []
-        self._files: list[_File] = []
+        self._files: list[RecordedFile] = []
         self._number = 0
         self._writer: _Writer | None = None
         self._failing = False
@@ -132,7 +113,7 @@ class Recorder:
     def subscribe(self, node: Node, topic: str, type_name: str, qos: QosProfile) -> None:
         """Record a topic of the graph."""
         full = node.resolve(topic)
-        self._qos[full] = _offered(qos)
+        self._qos[full] = offered(qos)
 
         def received(data: bytes, info: Received) -> None:
             self.record(full, type_name, data, info.source_timestamp or time.time_ns())
@@ -270,7 +251,7 @@ class Recorder:
             self.statistics.files -= 1
 
     def _next_file(self) -> _Writer:
-        file = _File(self.folder / f"{self._name}_{self._number}.mcap")
+        file = RecordedFile(self.folder / f"{self._name}_{self._number}.mcap")
         self._writer = _Writer(file, self._store)
         self._number += 1
         self._files.append(file)
@@ -278,54 +259,7 @@ class Recorder:
         return self._writer
 
     def _write_metadata(self) -> None:
-        """metadata.yaml of rosbag2, version 5; YAML is a superset of the JSON written."""
-        counts: dict[str, int] = {}
-        for file in self._files:
-            for topic, count in file.counts.items():
-                counts[topic] = counts.get(topic, 0) + count
-        first = min((file.first_ns for file in self._files if file.first_ns), default=0)
-        last = max((file.last_ns for file in self._files), default=0)
-        information = {
-            "version": 5,
-            "storage_identifier": "mcap",
-            "duration": {"nanoseconds": max(0, last - first)},
-            "starting_time": {"nanoseconds_since_epoch": first},
-            "message_count": sum(counts.values()),
-            "topics_with_message_count": [
-                {
-                    "topic_metadata": {
-                        "name": topic,
-                        "type": self._types[topic],
-                        "serialization_format": "cdr",
-                        "offered_qos_profiles": self._qos.get(topic, ""),
-                    },
-                    "message_count": count,
-                }
-                for topic, count in sorted(counts.items())
-            ],
-            "compression_format": "",
-            "compression_mode": "",
-            "relative_file_paths": [file.path.name for file in self._files],
-            "files": [
-                {
-                    "path": file.path.name,
-                    "starting_time": {"nanoseconds_since_epoch": file.first_ns},
-                    "duration": {"nanoseconds": file.last_ns - file.first_ns},
-                    "message_count": sum(file.counts.values()),
-                }
-                for file in self._files
-            ],
-        }
-        path = self.folder / "metadata.yaml"
-        temporary = path.with_suffix(".new")
-        try:
-            temporary.write_text(
-                json.dumps({"rosbag2_bagfile_information": information}, indent=1) + "\n", encoding="utf-8"
-            )
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_metadata(self.folder, self._files, self._types, self._qos)
 
 
 class _Stream:
@@ -360,7 +294,7 @@ class _Stream:
 class _Writer:
     """One MCAP file being written; every method raises OSError, and what was written before stays."""
 
-    def __init__(self, file: _File, store: TypeStore) -> None:
+    def __init__(self, file: RecordedFile, store: TypeStore) -> None:
         self._file, self._store = file, store
         self._stream = _Stream(file.path)
         # Chunks end where `flush` says, so that it is known what is in the file.
@@ -456,94 +390,3 @@ class _Writer:
         self._file.size = self._stream.tell()
         with contextlib.suppress(OSError):
             self._stream.close()
-
-
-def _offered(qos: QosProfile) -> str:
-    """A profile as rosbag2 writes it: a YAML list in a string."""
-    return (
-        f"- history: {'keep_all' if qos.keep_all else 'keep_last'}\n  depth: {qos.depth}\n"
-        f"  reliability: {'reliable' if qos.reliable else 'best_effort'}\n"
-        f"  durability: {'transient_local' if qos.transient_local else 'volatile'}\n"
-    )
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """One message of a recording."""
-
-    topic: str
-    type: str
-    data: bytes
-    stamp_ns: int
-
-
-def read(folder: Path, topics: Sequence[str] = ()) -> Iterator[Recorded]:
-    """The messages of a recording or of one file, file by file, each in the order of time; raises ConfigurationError.
-
-    With `topics`, shell patterns, only theirs.
-    """
-    files = [folder] if folder.is_file() else sorted(folder.glob("*.mcap"), key=_place)
-    if not files:
-        raise ConfigurationError(f"recording: {folder} has no .mcap file")
-    for path in files:
-        try:
-            with path.open("rb") as stream:
-                for found, channel, message in make_reader(stream).iter_messages():
-                    wanted = not topics or any(fnmatchcase(channel.topic, pattern) for pattern in topics)
-                    if wanted and channel.message_encoding == "cdr" and found is not None:
-                        yield Recorded(channel.topic, found.name, message.data, message.log_time)
-        except (McapError, OSError, ValueError) as error:
-            raise ConfigurationError(f"recording: {path}: {error}") from None
-
-
-def _place(path: Path) -> tuple[int, str]:
-    """Files are numbered, `name_10.mcap` behind `name_9.mcap`; one of somebody else may have no number."""
-    number = path.stem.rpartition("_")[2]
-    return (int(number) if number.isdecimal() else -1, path.name)
-
-
-def replay(
-    folder: Path,
-    node: Node,
-    qos: QosProfile,
-    *,
-    rate: float = 1.0,
-    topics: Sequence[str] = (),
-    wait_s: float = 0.0,
-    stop: threading.Event | None = None,
-    tell: Callable[[float, Mapping[str, int]], None] = lambda _seconds, _counts: None,
-) -> dict[str, int]:
-    """Publish a recording in its own time times rate; blocks, so run it on a thread. Returns messages by topic.
-
-    `topics` are shell patterns of those to publish, all without one. The first message of a topic waits `wait_s`
-    seconds for a subscriber. `tell` gets the seconds of the recording that are over and messages by topic.
-
-    Raises:
-        ConfigurationError: the folder, or a topic whose type is not known.
-    """
-    stop = stop or threading.Event()
-    publishers: dict[str, Any] = {}
-    counts: dict[str, int] = {}
-    began = time.monotonic()
-    first: int | None = None
-    try:
-        for item in read(folder, topics):
-            first = item.stamp_ns if first is None else first
-            seconds = (item.stamp_ns - first) / 1e9
-            if stop.wait(max(0.0, seconds / rate - (time.monotonic() - began))):
-                break
-            publisher = publishers.get(item.topic)
-            if publisher is None:
-                publisher = publishers[item.topic] = node.backend.create_publisher(item.topic, item.type, qos)
-                opened = time.monotonic()
-                while not publisher.statistics.matched and time.monotonic() - opened < wait_s:
-                    if stop.wait(_LOOK_S):
-                        break
-                began += time.monotonic() - opened
-            publisher.publish(item.data)
-            counts[item.topic] = counts.get(item.topic, 0) + 1
-            tell(seconds, counts)
-    finally:
-        for publisher in publishers.values():
-            publisher.close()
-    return counts
