@@ -36,7 +36,7 @@ MAX_HELD: Final = 256 << 20
 WINDOW: Final = 16 << 20
 _MESSAGE: Final = 300
 _HEAD: Final = struct.Struct("<BQ")
-_FOOTER_BYTES: Final = 9 + 20 + 8
+FOOTER_BYTES: Final = 9 + 20 + 8
 _CHUNK_INDEX: Final = struct.Struct("<QQQ")
 # Channel, sequence, log time, publish time.
 MESSAGE_HEAD: Final = struct.Struct("<HIQQ")
@@ -46,10 +46,22 @@ class DamagedError(ValueError):
     """The file, or a part of it, is not what MCAP has there."""
 
 
+class CutOffError(DamagedError):
+    """The file ends in the middle of a record."""
+
+
 class Record(NamedTuple):
     offset: int
     opcode: int
     content: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + _HEAD.size + len(self.content)
+
+    def head(self) -> bytes:
+        """What is before the content: kind and length."""
+        return _HEAD.pack(self.opcode, len(self.content))
 
 
 def size_of(stream: IO[bytes]) -> int:
@@ -66,17 +78,17 @@ def records(stream: IO[bytes], start: int = len(MCAP0_MAGIC), end: int | None = 
     while place < limit:
         head = stream.read(_HEAD.size)
         if len(head) < _HEAD.size:
-            raise DamagedError(f"ends in the middle of a record at {place}")
+            raise CutOffError(f"ends in the middle of a record at {place}")
         opcode, length = _HEAD.unpack(head)
         if not opcode or length > MAX_RECORD:
             raise DamagedError(
                 f"no record of MCAP at {place}" if not opcode else f"record of {length} bytes at {place}"
             )
         if length > limit - place - _HEAD.size:
-            raise DamagedError(f"ends in the middle of a record at {place}")
+            raise CutOffError(f"ends in the middle of a record at {place}")
         content = stream.read(length)
         if len(content) < length:
-            raise DamagedError(f"ends in the middle of a record at {place}")
+            raise CutOffError(f"ends in the middle of a record at {place}")
         yield Record(place, opcode, content)
         place += _HEAD.size + length
 
@@ -169,10 +181,10 @@ class Definitions:
 def footer(stream: IO[bytes]) -> Footer | None:
     """The footer of a file that is finished, else None."""
     size = size_of(stream)
-    if size < len(MCAP0_MAGIC) + _FOOTER_BYTES:
+    if size < len(MCAP0_MAGIC) + FOOTER_BYTES:
         return None
-    stream.seek(size - _FOOTER_BYTES)
-    end = stream.read(_FOOTER_BYTES)
+    stream.seek(size - FOOTER_BYTES)
+    end = stream.read(FOOTER_BYTES)
     if end[-len(MCAP0_MAGIC) :] != MCAP0_MAGIC or _HEAD.unpack_from(end) != (Opcode.FOOTER, 20):
         return None
     read: Callable[[ReadDataStream], Footer] = Footer.read
@@ -186,7 +198,7 @@ def chunk_places(stream: IO[bytes]) -> list[tuple[int, int]]:
         return []
     places: set[tuple[int, int]] = set()
     try:
-        for record in records(stream, found.summary_start, size_of(stream) - _FOOTER_BYTES):
+        for record in records(stream, found.summary_start, size_of(stream) - FOOTER_BYTES):
             if record.opcode == Opcode.CHUNK_INDEX:
                 start, _, offset = _CHUNK_INDEX.unpack_from(record.content)
                 places.add((start, offset))
@@ -282,7 +294,7 @@ def _indexed(
     """Chunks in the order of time, behind the definitions that the summary has."""
     found = footer(stream)
     if found is not None:
-        for record in records(stream, found.summary_start, size_of(stream) - _FOOTER_BYTES):
+        for record in records(stream, found.summary_start, size_of(stream) - FOOTER_BYTES):
             definitions.add(record.opcode, record.content)
     for start, offset in places:
         chunk = next(records(stream, offset), None)

@@ -2,13 +2,15 @@
 
 Files rotate by size and by time; of several, the oldest are deleted when the folder would exceed its limit. Messages go
 through a bounded queue to a thread of the recorder, so a slow disk costs messages that are counted, never memory; a
-full one costs them until there is room again.
+full one costs them until there is room again. What is written is on the disk within a second or so, whatever happens
+to the process or its power; the next recorder in the folder finishes the files that such an end has left.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import re
 import threading
@@ -21,6 +23,7 @@ from mcap.records import DataEnd, Footer
 from mcap.writer import MCAP0_MAGIC, CompressionType, Writer
 
 from wasmbed.bridges.ros2.errors import ConfigurationError, Ros2Error
+from wasmbed.bridges.ros2.interrupted import LIBRARY, finish_interrupted, hold
 from wasmbed.bridges.ros2.recorded_qos import offered
 from wasmbed.bridges.ros2.recording_metadata import RecordedFile, write_metadata
 from wasmbed.bridges.ros2.types.render import schema
@@ -38,13 +41,14 @@ log = logging.getLogger(__name__)
 
 MAX_TOPICS: Final = 1000
 _CHUNK_BYTES: Final = 1 << 20
-# So old is a message at most before it is in the file.
+# So old is a message at most before it is in the file, and the file on the disk.
 _FLUSH_S: Final = 1.0
 # After a disk was full, or failed otherwise.
 RETRY_S: Final = 30.0
 # Bytes of a record besides its contents: of a message, and at most of a schema or channel.
 _MESSAGE: Final = 31
 _DEFINITION: Final = 96
+_FINISHER_S: Final = 5.0
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
 
 
@@ -83,13 +87,25 @@ class RecordingStatistics:
 class Recorder:
     """Writes messages of any topics into one folder; `close` completes the last file."""
 
-    def __init__(self, folder: Path, name: str, store: TypeStore, limits: RecordingLimits | None = None) -> None:
-        """Make `folder/name`; raises ConfigurationError when it exists or cannot be made."""
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        store: TypeStore,
+        limits: RecordingLimits | None = None,
+        make_room: Callable[[int], bool] = lambda _: True,
+    ) -> None:
+        """Make `folder/name`; raises ConfigurationError when it exists or cannot be made.
+
+        On a thread, recordings in `folder` that were interrupted are finished (see `finish_interrupted`); `make_room`
+        is asked for as many bytes before one is copied.
+        """
         if not _NAME.fullmatch(name):
             raise ConfigurationError(f"recording: {name[:80]!r} is not a name of letters, digits, _, . and -")
         self.folder = folder / name
         try:
             self.folder.mkdir(parents=True)
+            self._held = hold(self.folder)
         except OSError as error:
             raise ConfigurationError(f"recording: {self.folder}: {error.strerror}") from None
         self.statistics = RecordingStatistics()
@@ -107,8 +123,16 @@ class Recorder:
         self._failing = False
         self._retry_at = 0.0
         self._closed = False
+        with contextlib.suppress(OSError):
+            # What it is if the end comes before the first file's.
+            self._write_metadata()
         self._thread = threading.Thread(target=self._run, name=f"record-{name}", daemon=True)
         self._thread.start()
+        self._ended = threading.Event()
+        self._finisher = threading.Thread(
+            target=finish_interrupted, args=(folder, make_room, self._ended), name=f"finish-{name}", daemon=True
+        )
+        self._finisher.start()
 
     def subscribe(self, node: Node, topic: str, type_name: str, qos: QosProfile) -> None:
         """Record a topic of the graph."""
@@ -148,15 +172,20 @@ class Recorder:
             self._closed = True
         for subscription in self._subscriptions:
             subscription.close()
+        self._ended.set()
         self._queue.put(None)
         self._thread.join()
+        # It may wait for the disk; what it does may end at any moment.
+        self._finisher.join(_FINISHER_S)
+        if self._held >= 0:
+            os.close(self._held)
 
     def _run(self) -> None:
         while True:
             try:
-                item = self._queue.get(timeout=_FLUSH_S)
+                item = self._queue.get(timeout=self._writer.rest_s() if self._writer is not None else _FLUSH_S)
             except queue.Empty:
-                self._guarded(self._flush)
+                self._guarded(self._settle)
                 continue
             if item is None:
                 break
@@ -185,7 +214,9 @@ class Recorder:
                 self._count(dropped=1)
         if writer is not None:
             writer.add(*message, stamp)
-            if writer.due():
+            if not writer.rest_s():
+                self._settle()
+            elif writer.full():
                 self._flush()
 
     def _writer_for(self, message: tuple[str, str, bytes, str]) -> _Writer | None:
@@ -206,8 +237,14 @@ class Recorder:
                 self._failing = False
                 log.info("recording goes on folder=%s file=%s", self.folder, self._files[-1].path.name)
 
-    def _finish(self) -> None:
+    def _settle(self) -> None:
+        """Have all that was written on the disk."""
         self._flush()
+        if self._writer is not None:
+            self._writer.sync()
+
+    def _finish(self) -> None:
+        self._settle()
         writer = self._writer
         if writer is not None:
             writer.finish()
@@ -283,6 +320,9 @@ class _Stream:
     def flush(self) -> None:
         """Nothing waits here."""
 
+    def sync(self) -> None:
+        os.fdatasync(self._raw.fileno())
+
     def cut(self, size: int) -> None:
         self._raw.truncate(size)
         self._position = self._raw.seek(size)
@@ -300,13 +340,14 @@ class _Writer:
         # Chunks end where `flush` says, so that it is known what is in the file.
         self._writer = Writer(cast("IO[bytes]", self._stream), chunk_size=1 << 62, compression=CompressionType.ZSTD)
         try:
-            self._writer.start(profile="ros2", library="wasmbed")
+            self._writer.start(profile="ros2", library=LIBRARY)
         except OSError:
             self._stream.close()
             raise
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
-        self._opened = self._flushed = time.monotonic()
+        self._opened = self._synced = time.monotonic()
+        self._dirty = False
         self._whole = self._stream.tell()
         # Of the open chunk: its messages by topic and time, their bytes, and with it all that goes with them.
         self._open: list[tuple[str, int]] = []
@@ -322,9 +363,15 @@ class _Writer:
     def old(self, limits: RecordingLimits) -> bool:
         return time.monotonic() - self._opened >= limits.max_file_s
 
-    def due(self) -> bool:
-        """Whether the open chunk is to be written."""
-        return self._open_bytes >= _CHUNK_BYTES or time.monotonic() - self._flushed >= _FLUSH_S
+    def full(self) -> bool:
+        """Whether the open chunk is to be written for its size."""
+        return self._open_bytes >= _CHUNK_BYTES
+
+    def rest_s(self) -> float:
+        """How long from now until all is to be on the disk."""
+        if not (self._open or self._dirty):
+            return _FLUSH_S
+        return max(0.0, self._synced + _FLUSH_S - time.monotonic())
 
     def size_with(self, topic: str, type_name: str, data: bytes, qos: str) -> int:
         """At most so large is the file when it is finished after one more message."""
@@ -363,7 +410,7 @@ class _Writer:
 
     def flush(self) -> int:
         """Write the open chunk; the bytes of its messages."""
-        self._flushed = time.monotonic()
+        self._dirty = True
         self._writer.flush()  # type: ignore[no-untyped-call]
         self._whole = self._stream.tell()
         self._chunks += 1
@@ -373,6 +420,13 @@ class _Writer:
         self._open = []
         self._open_bytes = self._payload_bytes = 0
         return size
+
+    def sync(self) -> None:
+        """Have what was written on the disk."""
+        if self._dirty:
+            self._stream.sync()
+            self._dirty = False
+        self._synced = time.monotonic()
 
     def finish(self) -> None:
         self._writer.finish()  # type: ignore[no-untyped-call]

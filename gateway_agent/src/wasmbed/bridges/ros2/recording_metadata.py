@@ -80,3 +80,9 @@ def write_metadata(
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def place(path: Path) -> tuple[int, str]:
+    """Files are numbered, `name_10.mcap` behind `name_9.mcap`; one of somebody else may have no number."""
+    number = path.stem.rpartition("_")[2]
+    return (int(number) if number.isdecimal() else -1, path.name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wasmbed.bridges.ros2.errors import ConfigurationError
 from wasmbed.bridges.ros2.mcap_records import DamagedError, messages
 from wasmbed.bridges.ros2.recorded_qos import recorded
+from wasmbed.bridges.ros2.recording_metadata import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ def read(folder: Path, topics: Sequence[str] = ()) -> Iterator[Recorded]:
 
     With `topics`, shell patterns, only theirs.
     """
-    files = [folder] if folder.is_file() else sorted(folder.glob("*.mcap"), key=_place)
+    files = [folder] if folder.is_file() else sorted(folder.glob("*.mcap"), key=place)
     if not files:
         raise ConfigurationError(f"recording: {folder} has no .mcap file")
     for path in files:
@@ -54,12 +55,6 @@ def read(folder: Path, topics: Sequence[str] = ()) -> Iterator[Recorded]:
                         yield Recorded(channel.topic, type_name, data, stamp, channel.metadata.get(_QOS, ""))
         except (DamagedError, OSError) as error:
             raise ConfigurationError(f"recording: {path}: {error}") from None
-
-
-def _place(path: Path) -> tuple[int, str]:
-    """Files are numbered, `name_10.mcap` behind `name_9.mcap`; one of somebody else may have no number."""
-    number = path.stem.rpartition("_")[2]
-    return (int(number) if number.isdecimal() else -1, path.name)
 
 
 def replay(
