@@ -42,6 +42,8 @@ async def serve(config: SerialConfig) -> None:
         health.set("configuration", not wrong, "; ".join(wrong))
         return found
 
+    current = read()
+
     def reload() -> None:
         nonlocal current
         try:
@@ -52,7 +54,6 @@ async def serve(config: SerialConfig) -> None:
             log.error("configuration not taken error=%s", error)
             health.set("configuration", False, str(error))
 
-    current = read()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     async with (
         serve_http(config.http.address, config.http.port, health, registry),
