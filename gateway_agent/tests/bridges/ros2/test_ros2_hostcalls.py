@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import cbor2
 import pytest
 import pytest_asyncio
+from mcap.reader import make_reader
 from ros2_host import Host, hosted, other_node, section, until
 from ros2_support import domain
 from wasmbed.bridges.ros2.config import BridgeConfig
 from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING
 from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS, SENSOR_DATA
-from wasmbed.bridges.ros2.recording import read
+from wasmbed.bridges.ros2.recording import Recorder
+from wasmbed.bridges.ros2.replay import read
 from wasmbed.gateway import ros2_session
 from wasmbed.gateway.ros2_config import Ros2PolicyConfig, Ros2RecordedConfig, Ros2RecordingConfig
 from wasmbed.gateway.ros2_recording import prune
@@ -529,3 +531,20 @@ async def test_configured_topics_are_recorded_and_old_recordings_make_room(
     prune(tmp_path / "recordings", newer, 300_000)
     assert not folder.exists()
     assert newer.exists()
+
+
+async def test_a_recording_of_an_earlier_run_is_finished_while_the_bridge_runs(
+    domain_id: int, tmp_path: Path, codecs: CodecFactory
+) -> None:
+    recorder = Recorder(tmp_path / "recordings", "00000000T000000-domain0", codecs.store)
+    for number in range(50):
+        recorder.record("/rec", STRING, codecs.codec(STRING).dumps(codecs.cls(STRING)(str(number))), number + 1)
+    recorder.close()
+    path = tmp_path / "recordings/00000000T000000-domain0/00000000T000000-domain0_0.mcap"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-60])
+    wanted = Ros2RecordingConfig((Ros2RecordedConfig("/rec", "std_msgs/String", "parameters"),))
+    async with hosted(section(domain_id, recording=wanted), tmp_path):
+        await until(lambda: path.read_bytes().endswith(whole[-8:]))
+    with path.open("rb") as stream:
+        assert [message.log_time for _, _, message in make_reader(stream).iter_messages()] == list(range(1, 51))
