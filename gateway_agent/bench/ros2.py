@@ -27,6 +27,7 @@ cbor_delivered_per_s        as delivered_per_s, but each message is decoded and 
 application_added_p50_us, _p99_us   from where cyclonedds hands a sample over to where that application has read it, at
                             1,000 messages a second
 application_latency_p99_us  from the publisher to there
+application_handed_p99_us   from where cyclonedds hands a sample over to where the agent's dispatcher gets it
 application_cpu_percent     of one core, at that rate: agent and runtime together
 storm_application_*         the same, with that application beside it in the same worker
 application_rss_mib         of agent and runtime, after all that
@@ -34,6 +35,7 @@ load_before                 load average when the run began: on a busy machine w
 
 Latencies are measured in three turns each; the figures are medians over the turns. Publishers that write as fast as
 they can, or 40,000 messages a second, have a niceness of 10: another machine would take no processor of their readers.
+Where an application takes part, the agent and the runtime have the priorities of their units, and rclpy the agent's.
 """
 
 from __future__ import annotations

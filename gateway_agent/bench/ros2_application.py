@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +28,7 @@ from wasmbed.gateway.ros2 import Ros2Backend
 from wasmbed.gateway.ros2_config import Ros2Config, Ros2DiscoveryConfig, Ros2PolicyConfig
 from wasmbed.hostcalls import HostInstance, Status
 from wasmbed.runtime import LogEvent, RuntimeClient, RuntimeGone, StartRequest, StateEvent, abi
+from wasmbed.service.process import exempt_from_collection
 from wasmtime import wat2wasm
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ SAMPLES = 3000
 PACED_HZ = 40_000.0
 # As deep as the subscription of rclpy.
 QUEUE = 1000
+# As the units of the role `gateway` have it.
+AGENT_NICE, RUNTIME_NICE = -5, 5
+# Of a sample's own time in an event.
+_STAMP = slice(abi.ROS2_HEADER.size + 4, abi.ROS2_HEADER.size + 12)
 
 
 def build_probe(directory: Path) -> bytes:
@@ -82,10 +88,21 @@ class Gateway:
         self._lines: dict[str, list[str]] = {}
         self._states: dict[str, StateEvent] = {}
         self._news = asyncio.Condition()
+        self.handed: dict[int, float] = {}
+        """When the bridge handed a message to the dispatcher, by the time it carries."""
 
     async def attach(self) -> None:
         """Take up the runtime."""
         self._hosted, _ = await self._hosts.attach(self.client, [], {})
+        dispatcher: Any = self._hosts.dispatcher
+        post = dispatcher._post
+
+        def noted(peer: Any, event: Any) -> None:
+            if event.type == abi.EventType.ROS2:
+                self.handed[int.from_bytes(event.data[_STAMP], "little")] = time.time()
+            post(peer, event)
+
+        dispatcher._post = noted
 
     async def serve(self) -> None:
         """Do what the agent does with the runtime's events."""
@@ -195,9 +212,13 @@ async def gateway(domain: int, directory: Path) -> AsyncIterator[Gateway]:
     """Run one with its runtime."""
     socket, config = directory / "runtime.sock", directory / "runtime.yaml"
     config.write_text(f"socket: {socket}\ncache_directory: {directory}/cache\n")
+    # Before there are other threads, since each has a priority of its own.
+    _prioritise(AGENT_NICE)
+    exempt_from_collection()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "wasmbed.runtime.main", "--config", str(config)),
         env=os.environ | {"WASMBED_LOG_LEVEL": "ERROR"},
+        preexec_fn=lambda: _prioritise(RUNTIME_NICE),
     )
     ros2 = Ros2Config(
         domain=domain,
@@ -223,6 +244,13 @@ async def gateway(domain: int, directory: Path) -> AsyncIterator[Gateway]:
     finally:
         process.terminate()
         await process.wait()
+
+
+def _prioritise(nice: int) -> None:
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except PermissionError:
+        print("the agent has not the priority of its unit: run as root")
 
 
 async def _connect(socket: Path) -> RuntimeClient:
@@ -260,12 +288,23 @@ async def delivered(
     return count / passed
 
 
-async def latencies(bench: Gateway, wasm: bytes, domain: int, samples: int) -> tuple[list[float], list[float], float]:
-    """Seconds from the publisher and from cyclonedds into an application at 1,000 messages a second; CPU percent."""
+@dataclass
+class Turn:
+    """Seconds from the publisher and from cyclonedds into an application, and to the dispatcher; CPU percent."""
+
+    sent: list[float]
+    added: list[float]
+    handed: list[float]
+    cpu_percent: float
+
+
+async def latencies(bench: Gateway, wasm: bytes, domain: int, samples: int) -> Turn:
+    """One turn at 1,000 messages a second."""
     environment = {"SAMPLES": str(samples), "SKIP": str(SKIP)}
     await bench.start("probe", wasm, [route("/t0", SAMPLE)], environment)
     taken: dict[int, float] = {}
     bench.stamp(taken)
+    bench.handed.clear()
     with Process("--role", "pace", "--domain", domain, "--topics", 1):
         await bench.until(lambda _read: len(taken) >= SKIP)
         cpu, began = bench.cpu_s(), time.monotonic()
@@ -274,9 +313,10 @@ async def latencies(bench: Gateway, wasm: bytes, domain: int, samples: int) -> t
     await bench.stop("probe")
     digits = "".join(lines)
     pairs = [(int(digits[at : at + 16], 16), int(digits[at + 16 : at + 32], 16)) for at in range(0, len(digits), 32)]
-    return (
+    return Turn(
         [(seen - sent) / 1e9 for sent, seen in pairs],
         [seen / 1e9 - taken[sent] for sent, seen in pairs],
+        [bench.handed[sent] - taken[sent] for sent, _ in pairs],
         percent,
     )
 
@@ -299,14 +339,15 @@ async def measure(
         for _ in range(turns):
             for name in ("application", "storm_application"):
                 async with storming(bench) if name.startswith("storm") else contextlib.AsyncExitStack():
-                    sent, added, percent = await latencies(bench, wasm, domain, SAMPLES)
-                note(f"{name}_added_p50_us", percentile(added, 0.5) * 1e6)
-                note(f"{name}_added_p99_us", percentile(added, 0.99) * 1e6)
-                note(f"{name}_latency_p99_us", percentile(sent, 0.99) * 1e6)
-                note(f"{name}_cpu_percent", percent)
+                    turn = await latencies(bench, wasm, domain, SAMPLES)
+                note(f"{name}_added_p50_us", percentile(turn.added, 0.5) * 1e6)
+                note(f"{name}_added_p99_us", percentile(turn.added, 0.99) * 1e6)
+                note(f"{name}_latency_p99_us", percentile(turn.sent, 0.99) * 1e6)
+                note(f"{name}_handed_p99_us", percentile(turn.handed, 0.99) * 1e6)
+                note(f"{name}_cpu_percent", turn.cpu_percent)
             async with storming(bench):
-                turn = await asyncio.to_thread(latencies_at, bench.bridge(domain), domain, 1, "cdr", seconds)
-            note("storm_added_p99_us", percentile(turn.added, 0.99) * 1e6)
+                at_bridge = await asyncio.to_thread(latencies_at, bench.bridge(domain), domain, 1, "cdr", seconds)
+            note("storm_added_p99_us", percentile(at_bridge.added, 0.99) * 1e6)
             for prefix, rate in (("", 0.0), ("paced_", PACED_HZ)):
                 note(f"{prefix}delivered_per_s", await delivered(bench, wasm, domain, seconds, rate))
                 if rclpy is not None:

@@ -184,7 +184,7 @@ def pace(domain: int, topics: int) -> None:
 
 def flood(domain: int, rate_hz: float) -> None:
     """Write at a rate, or (0) as fast as the readers let; another machine would take no processor of theirs."""
-    os.nice(PUBLISHER_NICE)
+    os.setpriority(os.PRIO_PROCESS, 0, PUBLISHER_NICE)
     made = backend(domain, "flood")
     codec = made.codecs.codec(IMU)
     data = codec.dumps(codec.cls())
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--topics", type=int, default=1)
     arguments = parser.parse_args()
+    os.setpriority(os.PRIO_PROCESS, 0, 0)  # not that of the agent which started it
     if arguments.role == "echo":
         echo(arguments.kind, arguments.domain)
     elif arguments.role == "pace":

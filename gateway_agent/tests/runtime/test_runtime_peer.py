@@ -205,7 +205,8 @@ async def test_what_a_stopped_application_had_under_way_is_not_held_against_the_
     publish = "(call $ros2.publish (i32.const 0) (i32.const 0) (i32.const 16))"
     more = "(br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 1000)))"
     # Stopped in the middle of its requests, again and again, until as many could have been lost as may be under way.
-    init = f"(if (i32.lt_s (call $ros2.open (i32.const 64) (i32.const 5)) (i32.const 0)) (then (return (i32.const 1)))){timer(10)}"
+    closed = "(i32.lt_s (call $ros2.open (i32.const 64) (i32.const 5)) (i32.const 0))"
+    init = f"(if {closed} (then (return (i32.const 1)))){timer(10)}"
     for _ in range(12):
         seen = len(agent.events)
         await run(agent, telling(init, event=f"(loop (drop {publish}) {more})"))

@@ -214,8 +214,11 @@ class Ros2Bridges:
 
     def _run_posted(self) -> None:
         self._waking = False  # before looking: what is posted from here on wakes the loop again
-        while self._posted:
-            self._posted.popleft()()
+        for _ in range(len(self._posted)):
+            try:
+                self._posted.popleft()()
+            except Exception:  # one application's fault must not stop the others
+                log.exception("failed on the bridge's loop")
 
     def on_state(self, domain: int, up: bool) -> None:
         """Tell the agent's loop; on the bridge's."""

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from wasmbed.bridges.ros2.errors import Ros2Error
+from wasmbed.bridges.ros2.interrupted import unless_held
 from wasmbed.bridges.ros2.recording import Recorder
 
 if TYPE_CHECKING:
@@ -41,8 +42,13 @@ def recording(
         return
     folder = wanted.folder or state_directory / "recordings"
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() % 1_000_000_000:09d}-domain{domain}"
+    most = wanted.max_total_bytes
+
+    def make_room(size: int) -> bool:
+        return prune(folder, folder / name, most - size)
+
     try:
-        recorder = Recorder(folder, name, bridge.node.codecs.store, wanted.limits())
+        recorder = Recorder(folder, name, bridge.node.codecs.store, wanted.limits(), make_room)
     except Ros2Error as error:
         log.error("nothing is recorded error=%s", error)
         yield None
@@ -54,9 +60,7 @@ def recording(
             log.error("topic not recorded topic=%s error=%s", item.topic, error)
     log.info("recording folder=%s topics=%d", recorder.folder, len(topics))
     ended = threading.Event()
-    pruner = threading.Thread(
-        target=_prune_until, args=(ended, folder, recorder.folder, wanted.max_total_bytes), daemon=True
-    )
+    pruner = threading.Thread(target=_prune_until, args=(ended, folder, recorder.folder, most), daemon=True)
     pruner.start()
     try:
         yield recorder.statistics
@@ -74,8 +78,11 @@ def _prune_until(ended: threading.Event, folder: Path, current: Path, limit: int
             return
 
 
-def prune(folder: Path, current: Path, limit_bytes: int) -> None:
-    """Delete the oldest recordings but the current one until all files together are within the limit."""
+def prune(folder: Path, current: Path, limit_bytes: int) -> bool:
+    """Delete the oldest recordings that nobody writes until all files together are within the limit; whether they are.
+
+    The current one is not deleted, nor is one that is held.
+    """
     sizes = {
         path: sum(file.stat().st_size for file in path.iterdir())
         for path in sorted(folder.iterdir())
@@ -84,8 +91,10 @@ def prune(folder: Path, current: Path, limit_bytes: int) -> None:
     total = sum(sizes.values())
     for path, size in sizes.items():
         if total <= limit_bytes:
-            return
-        if path != current:
-            shutil.rmtree(path)
-            total -= size
-            log.info("recording deleted for room folder=%s bytes=%d", path, size)
+            break
+        with unless_held(path) as ours:
+            if path != current and ours:
+                shutil.rmtree(path)
+                total -= size
+                log.info("recording deleted for room folder=%s bytes=%d", path, size)
+    return total <= limit_bytes

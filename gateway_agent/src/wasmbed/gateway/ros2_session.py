@@ -20,7 +20,7 @@ from wasmbed.hostcalls import Outcome, Status
 from wasmbed.runtime.abi import FINAL_ROS2, ROS2_HEADER, EventType, Ros2Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from wasmbed.bridges.ros2 import Bridge, Delivery, Route, Session
     from wasmbed.hostcalls import Instance
@@ -61,6 +61,8 @@ class Ros2Session:
         self._flows = [Flow() for _ in self.routes]
         # The application's tokens of calls under way, by handle and the bridge's token; both loops use it.
         self._tokens: dict[tuple[int, int], int] = {}
+        # Calls that the bridge's loop has not begun yet, by handle and the application's token.
+        self._beginning: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
         self._pending = self._pending_bytes = 0
         self._closed = False
@@ -80,7 +82,14 @@ class Ros2Session:
     def join(self, bridge: Bridge) -> None:
         """Open the routes; raises Ros2Error."""
         if not self._closed:
-            self._session = bridge.open(self.key, self.routes, self._ready)
+            session = bridge.open(self.key, self.routes, self._ready)
+            for route in self.routes:
+                if route.direction == "serve":
+                    session.serve(route.name, False)
+            self._session = session
+            # Only now: what is opened from here on finds the session by itself.
+            for handle in list(self._opened):
+                self._serve(handle, True)
             # What came before the session was there.
             for route in self.routes:
                 self._ready(route.name)
@@ -103,13 +112,24 @@ class Ros2Session:
     def open(self, handle: int) -> Outcome:
         """Deliver what a route has from now on."""
         self._opened.add(handle)
+        self._serve(handle, True)
         self._drain(handle)
         return Outcome()
 
     def close_route(self, handle: int) -> Outcome:
         """Deliver nothing of a route any more."""
         self._opened.discard(handle)
+        self._serve(handle, False)
+        if self.routes[handle].direction == "serve":
+            self._drain(handle)
         return Outcome()
+
+    def _serve(self, handle: int, wanted: bool) -> None:
+        """Have requests and goals of a route refused unless it is open."""
+        session, route = self._session, self.routes[handle]
+        if session is not None and route.direction == "serve":
+            with contextlib.suppress(Ros2Error):  # closed meanwhile
+                session.serve(route.name, wanted)
 
     def taken(self, handle: int, count: int) -> Outcome:
         """So many messages of a route have left the instance's queue."""
@@ -132,9 +152,7 @@ class Ros2Session:
     def respond(self, handle: int, token: int, status: int, data: bytes) -> Outcome:
         """Answer a request, or end a goal; status 0 is success, a negative one gives no answer."""
         route = self.routes[handle]
-        if status < 0 and route.kind == "service":
-            return Outcome()
-        code = None if route.kind == "service" else status or SUCCEEDED
+        code = status if route.kind == "service" else status or SUCCEEDED
         return self._send(len(data), lambda session: session.respond(route.name, token, data, code))
 
     def feedback(self, handle: int, token: int, data: bytes) -> Outcome:
@@ -145,15 +163,30 @@ class Ros2Session:
     def cancel(self, handle: int, token: int) -> Outcome:
         """Ask for cancelling a goal."""
         name = self.routes[handle].name
-        theirs = next((key[1] for key, ours in list(self._tokens.items()) if key[0] == handle and ours == token), None)
-        return Outcome(Status.NOTFOUND) if theirs is None else self._send(0, lambda it: it.cancel(name, theirs))
+        if (handle, token) not in self._beginning and self._theirs(handle, token) is None:
+            return Outcome(Status.NOTFOUND)
 
-    async def call(self, handle: int, data: bytes, token: int) -> Outcome:
+        def cancel(session: Session) -> None:
+            # Only here, after the call has begun.
+            if (theirs := self._theirs(handle, token)) is not None:
+                session.cancel(name, theirs)
+
+        return self._send(0, cancel)
+
+    def _theirs(self, handle: int, token: int) -> int | None:
+        """The bridge's token of a call under way."""
+        return next((key[1] for key, ours in list(self._tokens.items()) if key[0] == handle and ours == token), None)
+
+    def call(self, handle: int, data: bytes, token: int) -> Awaitable[Outcome]:
         """Call a service or send a goal; what comes of it are events with the token."""
         name = self.routes[handle].name
         begun: asyncio.Future[Outcome] = self._loop.create_future()
+        self._beginning.add((handle, token))
+        begun.add_done_callback(lambda _: self._beginning.discard((handle, token)))
 
         def begin() -> None:
+            if begun.cancelled():
+                return  # the application was told that it takes too long
             outcome = Outcome(Status.UNAVAILABLE)
             session = self._session
             if session is not None:
@@ -171,7 +204,7 @@ class Ros2Session:
             self._loop.call_soon_threadsafe(tell)
 
         self._on_bridge(begin)
-        return await begun
+        return begun
 
     def _send(self, size: int, action: Callable[[Session], None]) -> Outcome:
         with self._lock:
@@ -202,7 +235,7 @@ class Ros2Session:
         wanted = handle in self._opened or route.direction == "call"
         if not wanted:
             # What is latched is kept for when the route is opened: nobody sends it again.
-            if not route.qos.transient_local:
+            if not (route.kind == "topic" and route.qos.transient_local):
                 with contextlib.suppress(Ros2Error):
                     session.discard(route.name)
             return

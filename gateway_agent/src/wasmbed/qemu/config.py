@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wasmbed.service import ConfigError, HttpConfig, load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_DEVICES: Final = 1000
 MILLION: Final = 1_000_000
@@ -75,24 +78,37 @@ class SerialConfig:
     http: HttpConfig = field(default_factory=lambda: HttpConfig(9083))
 
 
-def load_devices(directory: Path) -> dict[str, DeviceConfig]:
-    """Read every `<name>.yaml` of a folder.
+def load_devices(
+    directory: Path, before: Mapping[str, DeviceConfig] | None = None
+) -> tuple[dict[str, DeviceConfig], list[str]]:
+    """Read every `<name>.yaml` of a folder; returns the devices and what is wrong with files, each with its path.
 
-    Raises ConfigError for a folder that is not there, a file that cannot be read, a name unlike its file's, two devices
-    of one port.
+    A file is wrong that cannot be read, whose name is another one's, or whose port another device has. Its device stays
+    as it was before, or is left out. Raises ConfigError for a folder that is not there or has too many devices.
     """
     if not directory.is_dir():
         raise ConfigError(f"{directory}: not a folder; create it, the devices' files belong there")
+    paths = sorted(directory.glob("*.yaml"))
+    if len(paths) > MAX_DEVICES:
+        raise ConfigError(f"{directory}: more than {MAX_DEVICES} devices; divide them over hosts")
     devices: dict[str, DeviceConfig] = {}
     endpoints: dict[tuple[str, int], str] = {}
-    for path in sorted(directory.glob("*.yaml"))[: MAX_DEVICES + 1]:
-        device = load_config(path, DeviceConfig)
-        if device.name != path.stem:
-            raise ConfigError(f"{path}: name is {device.name!r} and must be {path.stem!r}, as the file is called")
-        endpoint = (device.serial.address, device.serial.port)
-        if device.serial.port and endpoints.setdefault(endpoint, device.name) != device.name:
-            raise ConfigError(f"{path}: port {device.serial.port} is taken by {endpoints[endpoint]}; choose another")
+    wrong: list[str] = []
+    for path in paths:
+        try:
+            device = load_config(path, DeviceConfig)
+            if device.name != path.stem:
+                raise ConfigError(f"{path}: name is {device.name!r} and must be {path.stem!r}, as the file is called")
+            endpoint = (device.serial.address, device.serial.port)
+            if device.serial.port and endpoints.setdefault(endpoint, device.name) != device.name:
+                raise ConfigError(
+                    f"{path}: port {device.serial.port} is taken by {endpoints[endpoint]}; choose another"
+                )
+        except ConfigError as error:
+            wrong.append(str(error))
+            if before is None or path.stem not in before:
+                continue
+            device = before[path.stem]
         devices[device.name] = device
-    if len(devices) > MAX_DEVICES:
-        raise ConfigError(f"{directory}: more than {MAX_DEVICES} devices; divide them over hosts")
-    return devices
+        endpoints[device.serial.address, device.serial.port] = device.name
+    return devices, wrong

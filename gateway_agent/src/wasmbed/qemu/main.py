@@ -35,24 +35,32 @@ async def serve(config: SerialConfig) -> None:
     registry.register(devices)
     changes: asyncio.Queue[Mapping[str, DeviceConfig]] = asyncio.Queue()
 
+    def read(before: Mapping[str, DeviceConfig] | None = None) -> Mapping[str, DeviceConfig]:
+        found, wrong = load_devices(config.devices_directory, before)
+        for text in wrong:
+            log.error("device not taken error=%s", text)
+        health.set("configuration", not wrong, "; ".join(wrong))
+        return found
+
+    current = read()
+
     def reload() -> None:
+        nonlocal current
         try:
-            changes.put_nowait(load_devices(config.devices_directory))
-            health.set("configuration", ok=True)
+            current = read(current)
+            changes.put_nowait(current)
         except ConfigError as error:
-            # What is there goes on; the message says which file to mend.
+            # What is there goes on; the message says what to mend.
             log.error("configuration not taken error=%s", error)
             health.set("configuration", False, str(error))
 
-    first = load_devices(config.devices_directory)
-    health.set("configuration", ok=True)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     async with (
         serve_http(config.http.address, config.http.port, health, registry),
         asyncio.TaskGroup() as group,
     ):
         group.create_task(watchdog(), name="watchdog")
-        group.create_task(devices.run(first, changes), name="devices")
+        group.create_task(devices.run(current, changes), name="devices")
         notify("READY=1")
 
 

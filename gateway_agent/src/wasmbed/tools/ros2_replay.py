@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from wasmbed.bridges.ros2 import Node, qos
 from wasmbed.bridges.ros2.dds import DdsBackend, Discovery
 from wasmbed.bridges.ros2.errors import Ros2Error
-from wasmbed.bridges.ros2.recording import replay
+from wasmbed.bridges.ros2.replay import replay
 from wasmbed.bridges.ros2.types import DISTRIBUTIONS, PX4_RELEASES, CodecFactory, TypeStore
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _replay(arguments: argparse.Namespace) -> int:
             replay(
                 arguments.folder,
                 Node(backend, codecs, name="wasmbed_replay"),
-                qos.profile(arguments.qos),
+                qos.profile(arguments.qos) if arguments.qos is not None else None,
                 rate=arguments.rate,
                 topics=arguments.topic,
                 wait_s=arguments.wait,
@@ -98,7 +98,9 @@ def add_parser(what: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     command.add_argument(
         "--topic", action="append", default=[], metavar="PATTERN", help="topics, as /drone1/*; repeatable; default: all"
     )
-    command.add_argument("--qos", choices=qos.PROFILES, default="default", help="of the publishers; default: default")
+    command.add_argument(
+        "--qos", choices=qos.PROFILES, help="of all publishers; default: what each topic was recorded with"
+    )
     command.add_argument(
         "--wait",
         type=_not_negative,

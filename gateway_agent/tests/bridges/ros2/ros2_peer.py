@@ -135,6 +135,32 @@ class Peer:
 
         self.kept.append(self.node.create_service(find(type_name), service, answer))
 
+    def serve_mute(self, service: str, type_name: str) -> None:
+        """Take requests and never answer."""
+        found = self.node.create_service(find(type_name), service, lambda request, response: response)
+        found.send_response = lambda response, header: None
+        self.kept.append(found)
+
+    def serve_endless(self, action: str) -> None:
+        """Accept goals that never end."""
+        kind = find("test_msgs/action/Fibonacci").Impl
+
+        def accept(_: Any, response: Any) -> Any:
+            response.accepted = True
+            return response
+
+        cancel = find("action_msgs/srv/CancelGoal")
+        self.kept.append(self.node.create_service(kind.SendGoalService, f"{action}/_action/send_goal", accept))
+        self.kept.append(
+            self.node.create_service(cancel, f"{action}/_action/cancel_goal", lambda _, response: response)
+        )
+        found = self.node.create_service(kind.GetResultService, f"{action}/_action/get_result", lambda _, it: it)
+        found.send_response = lambda response, header: None
+        self.kept.append(found)
+
+    def client(self, service: str, type_name: str, **qos: Any) -> None:
+        self.kept.append(self.node.create_client(find(type_name), service, qos_profile=qos_of(qos)))
+
     def call(self, service: str, type_name: str, values: dict[str, Any], timeout: float = 10.0) -> dict[str, Any]:
         kind = find(type_name)
         client = self.node.create_client(kind, service)

@@ -18,12 +18,12 @@ import pytest
 import pytest_asyncio
 from ros2_support import DISTRIBUTIONS, LOOPBACK, domain, rclpy_environment, rclpy_python, until
 from wasmbed.bridges.ros2 import Bridge, Delivery, Node, Policy, parse_routes
-from wasmbed.bridges.ros2.actions import CANCELED, SUCCEEDED
+from wasmbed.bridges.ros2.actions import ABORTED, CANCELED, MAX_GOALS, SUCCEEDED
 from wasmbed.bridges.ros2.config import BridgeConfig, start
 from wasmbed.bridges.ros2.dds import DdsBackend, binding
-from wasmbed.bridges.ros2.errors import BusyError, ConfigurationError, NotGrantedError, ValidationError
-from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING, TOO_BIG
-from wasmbed.bridges.ros2.qos import QosProfile
+from wasmbed.bridges.ros2.errors import BusyError, CallError, ConfigurationError, NotGrantedError, ValidationError
+from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING, TOO_BIG, ServiceServe
+from wasmbed.bridges.ros2.qos import SERVICES, QosProfile
 from wasmbed.bridges.ros2.queues import SHORT_BYTES
 
 if TYPE_CHECKING:
@@ -372,6 +372,205 @@ async def test_calls_whose_ends_the_application_does_not_take_are_bounded(site: 
     assert all(b"does not fit queueBytes" in end.data for end in ends if end.kind == "failure")
     session.call("/theirs", b"{}")
     assert (await receive(session, "/theirs")).kind == "reply"
+
+
+@pytest.mark.parametrize("drop", ["newest", "oldest"])
+async def test_goals_without_room_are_refused_and_those_that_were_accepted_are_not_dropped(
+    site: Site, drop: str
+) -> None:
+    """Accepted goals were dropped for newer ones, and their clients waited until the route's timeout."""
+    route = {"action": "/go", "type": FIBONACCI, "direction": "serve", "encoding": "json", "queue": 2, "drop": drop}
+    session = site.open(actions=[route])
+    client = site.node.action_client("/go", FIBONACCI)
+    goals = await asyncio.gather(*(client.send(client.goal(order=order)) for order in range(6)))
+    assert [goal_id is not None for goal_id in goals].count(True) == 2
+    figures = session.statistics()["serve /go"]
+    assert (figures["received"], figures["queued"], figures["dropped"]) == (6, 2, 4)
+    (problem,) = figures["problems"]
+    assert "too slow for the goals, the newest are not accepted: no room in queue or queueBytes" in problem
+    accepted = [goal_id for goal_id in goals if goal_id is not None]
+    assert await client.cancel(accepted[0])
+    # A cancel has room in a full queue.
+    await until(lambda: session.statistics()["serve /go"]["queued"] == 3)
+    found = [await receive(session, "/go") for _ in range(3)]
+    assert [item.kind for item in found] == ["goal", "goal", "cancel"]
+    assert found[2].token == found[0].token
+    for item in found[:2]:
+        session.respond("/go", item.token, b'{"sequence": [7]}')
+    results = [await client.result(goal_id) for goal_id in accepted]
+    assert [(status, list(result.sequence)) for status, result in results] == [(CANCELED, [7]), (SUCCEEDED, [7])]
+    assert await client.send(client.goal(order=9)) is not None
+    assert (await receive(session, "/go")).kind == "goal"
+
+
+async def test_goals_above_the_limit_are_refused_whether_they_were_taken_or_not(site: Site) -> None:
+    route = {"action": "/go", "type": FIBONACCI, "direction": "serve", "encoding": "cdr", "queue": 100}
+    session = site.open(actions=[route])
+    client = site.node.action_client("/go", FIBONACCI)
+    goals = await asyncio.gather(*(client.send(client.goal(order=1)) for _ in range(MAX_OUTSTANDING + 3)))
+    assert [goal_id is not None for goal_id in goals].count(True) == MAX_OUTSTANDING
+    assert f"{MAX_OUTSTANDING} are under way" in session.statistics()["serve /go"]["problems"][0]
+    while session.receive("/go") is not None:
+        pass
+    assert await client.send(client.goal(order=1)) is None
+    assert len(session.statistics()["serve /go"]["problems"]) == 1
+
+
+async def test_goal_whose_time_is_over_is_aborted_and_not_given(site: Site) -> None:
+    route = {"action": "/go", "type": FIBONACCI, "direction": "serve", "encoding": "json", "timeoutSeconds": 0.3}
+    session = site.open(actions=[route])
+    client = site.node.action_client("/go", FIBONACCI)
+    goal_id = await client.send(client.goal(order=1))
+    assert goal_id is not None
+    assert (await client.result(goal_id))[0] == ABORTED
+    assert session.receive("/go") is None
+    assert session.statistics()["serve /go"]["dropped"] == 1
+
+
+@pytest.mark.parametrize("drop", ["newest", "oldest"])
+async def test_requests_without_room_are_dropped_newest_first_and_told(site: Site, drop: str) -> None:
+    """The oldest were dropped, though their clients still waited."""
+    route = {"service": "/ours", "type": SET_BOOL, "direction": "serve", "encoding": "json", "queue": 2, "drop": drop}
+    session = site.open(services=[route])
+    client = site.node.client("/ours", SET_BOOL)
+    await client.ready(20.0)
+    calls = [asyncio.create_task(client.call(client.request(data=number < 2), 3.0)) for number in range(5)]
+    await until(lambda: session.statistics()["serve /ours"]["received"] == 5)
+    figures = session.statistics()["serve /ours"]
+    assert (figures["queued"], figures["dropped"], figures["failed"]) == (2, 3, 0)
+    assert "too slow for the requests, the newest get no reply: no room in queue" in figures["problems"][0]
+    for _ in range(2):
+        request = await receive(session, "/ours")
+        assert json.loads(request.data) == {"data": True}
+        session.respond("/ours", request.token, b'{"success": true}')
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [isinstance(answer, CallError) for answer in answers] == [False, False, True, True, True]
+    (handler,) = session._handlers
+    assert isinstance(handler, ServiceServe)
+    assert not handler._waiting
+
+
+async def test_request_whose_time_is_over_is_not_given(site: Site) -> None:
+    route = {"service": "/ours", "type": SET_BOOL, "direction": "serve", "timeoutSeconds": 0.2, "queue": 1}
+    session = site.open(services=[route])
+    client = site.node.client("/ours", SET_BOOL)
+    for number in range(1, 3):
+        with pytest.raises(CallError, match="no answer"):
+            await client.call(client.request(), 0.6)
+        assert session.statistics()["serve /ours"]["dropped"] == number
+    assert session.receive("/ours") is None
+    assert session.statistics()["serve /ours"]["failed"] == 0
+
+
+async def test_requests_left_unanswered_make_room_at_once(site: Site) -> None:
+    """Each held one of 64 places until the route's timeout."""
+    session = site.open(services=[{"service": "/ours", "type": SET_BOOL, "direction": "serve", "timeoutSeconds": 600}])
+    client = site.node.client("/ours", SET_BOOL)
+    await client.ready(20.0)
+    for _ in range(MAX_OUTSTANDING + 1):
+        call = asyncio.create_task(client.call(client.request(), 60.0))
+        request = await receive(session, "/ours")
+        session.respond("/ours", request.token, b"", -1)
+        call.cancel()
+    (handler,) = session._handlers
+    assert isinstance(handler, ServiceServe)
+    await until(lambda: not handler._waiting)
+
+
+async def test_goal_is_canceled_as_soon_as_it_is_accepted(site: Site) -> None:
+    """A cancel that came before the acceptance was lost, and the goal ran on."""
+    session = site.open(actions=[{"action": "/theirs", "type": FIBONACCI, "direction": "call"}])
+
+    async def execute(goal: Any) -> Any:
+        while not goal.cancel_requested:  # noqa: ASYNC110 - a goal has no event for it
+            await asyncio.sleep(0.01)
+        return site.codecs.cls(f"{FIBONACCI}_Result")()
+
+    site.node.action_server("/theirs", FIBONACCI, execute)
+    token = session.call("/theirs", cbor2.dumps({"order": 1}))
+    session.cancel("/theirs", token)
+    assert (await receive(session, "/theirs")).kind == "accepted"
+    result = await receive(session, "/theirs")
+    assert (result.kind, result.status) == ("result", CANCELED)
+    with pytest.raises(NotGrantedError):
+        session.cancel("/theirs", token)
+
+
+async def test_goals_that_have_ended_do_not_count_as_running(site: Site) -> None:
+    """After a hundred goals all others of the next quarter of an hour were rejected."""
+
+    async def execute(goal: Any) -> Any:
+        return site.codecs.cls(f"{FIBONACCI}_Result")(sequence=[goal.request.order])
+
+    server = site.node.action_server("/quick", FIBONACCI, execute)
+    client = site.bridge.node.action_client("/quick", FIBONACCI)
+    for order in range(MAX_GOALS + 20):
+        goal_id = await client.send(client.goal(order=order))
+        assert goal_id is not None
+        assert list((await client.result(goal_id))[1].sequence) == [order]
+    assert len(server._goals) == MAX_GOALS + 1
+
+
+async def test_cancel_before_the_execution_begins_is_not_lost(site: Site) -> None:
+    seen: list[bool] = []
+
+    async def execute(goal: Any) -> Any:
+        seen.append(goal.cancel_requested)
+        return site.codecs.cls(f"{FIBONACCI}_Result")()
+
+    server = site.node.action_server("/quick", FIBONACCI, execute)
+    request: Any = site.codecs.cls(f"{FIBONACCI}_SendGoal_Request")()
+    request.goal_id.uuid = bytes(range(16))
+    cancel: Any = site.codecs.cls("action_msgs/srv/CancelGoal_Request")()
+    await server._on_goal(request)
+    await server._on_cancel(cancel)
+    await until(lambda: seen)
+    assert seen == [True]
+
+
+async def test_goal_that_is_not_answered_leaves_nothing_at_its_client(site: Site) -> None:
+    async def fail(_: Any) -> Any:
+        raise CallError("no answer")
+
+    for part, kind in (
+        ("send_goal", f"{FIBONACCI}_SendGoal"),
+        ("get_result", f"{FIBONACCI}_GetResult"),
+        ("cancel_goal", "action_msgs/srv/CancelGoal"),
+    ):
+        site.node.service(f"/mute/_action/{part}", kind, fail)
+    client = site.bridge.node.action_client("/mute", FIBONACCI)
+    with pytest.raises(CallError, match="no answer"):
+        await client.send(client.goal(order=1), lambda _: None, 1.0)
+    assert not client._callbacks
+
+
+async def test_services_and_actions_show_peers_that_cannot_be_matched(site: Site) -> None:
+    session = site.open(
+        services=[
+            {"service": "/ours", "type": SET_BOOL, "direction": "serve"},
+            {"service": "/other", "type": SET_BOOL, "direction": "serve"},
+            {"service": "/theirs", "type": SET_BOOL, "direction": "call"},
+        ],
+        actions=[{"action": "/go", "type": FIBONACCI, "direction": "serve"}],
+    )
+    unreliable = QosProfile(reliable=False)
+    backend = site.node.backend
+    backend.create_client("/ours", SET_BOOL, unreliable)
+    backend.create_client("/other", "std_srvs/srv/Trigger", SERVICES)
+    backend.create_service("/theirs", "std_srvs/srv/Trigger", SERVICES, lambda data: asyncio.sleep(0, data))
+    backend.create_client("/go/_action/send_goal", f"{FIBONACCI}_SendGoal", unreliable)
+    for route, says in (
+        ("serve /ours", "requests: incompatible QoS with a publisher: reliability"),
+        ("serve /other", "requests: a peer has /other with std_srvs::srv::dds_::Trigger_Request_, not"),
+        ("call /theirs", "replies: a peer has /theirs with std_srvs::srv::dds_::Trigger_Response_, not"),
+        ("serve /go", "requests: incompatible QoS with a publisher: reliability"),
+    ):
+
+        def told(route: str = route, says: str = says) -> bool:
+            site.bridge.look()
+            return says in str(session.statistics()[route]["problems"])
+
+        await until(told, timeout_s=20)
 
 
 async def test_a_closed_session_leaves_nothing(site: Site) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
 import pytest_asyncio
+from mcap.reader import make_reader
 from ros2_host import Host, hosted, other_node, section, until
 from ros2_support import domain
 from wasmbed.bridges.ros2.config import BridgeConfig
+from wasmbed.bridges.ros2.handlers import MAX_OUTSTANDING
 from wasmbed.bridges.ros2.qos import LATCHED, PARAMETERS, SENSOR_DATA
-from wasmbed.bridges.ros2.recording import read
+from wasmbed.bridges.ros2.recording import Recorder
+from wasmbed.bridges.ros2.replay import read
 from wasmbed.gateway import ros2_session
 from wasmbed.gateway.ros2_config import Ros2PolicyConfig, Ros2RecordedConfig, Ros2RecordingConfig
 from wasmbed.gateway.ros2_recording import prune
@@ -295,6 +299,91 @@ async def test_results_of_goals_reach_an_application_that_was_slow_for_their_fee
     assert session._tokens == {}
 
 
+async def test_goals_and_requests_of_a_route_that_is_not_open_are_refused_at_once(host: Host, other: Node) -> None:
+    """Goals were accepted and waited; each request held one of 64 places until its timeout."""
+    await host.open(
+        services=[{"service": "/mine", "type": SET_BOOL, "direction": "serve", "encoding": "json"}],
+        actions=[{"action": "/go", "type": FIBONACCI, "direction": "serve", "encoding": "json"}],
+    )
+    client, services = other.action_client("/go", FIBONACCI), other.client("/mine", SET_BOOL)
+    assert await client.send(client.goal(order=1), timeout_s=20.0) is None
+    await services.ready(20.0)
+    calls = [asyncio.ensure_future(services.call(services.request(), 60.0)) for _ in range(MAX_OUTSTANDING)]
+    await until(lambda: host.fate("serve /mine", "dropped") == MAX_OUTSTANDING)
+    host.call("open", "/mine", 0)
+    host.call("open", "/go", 1)
+    goal_id = await client.send(client.goal(order=2))
+    assert goal_id is not None
+    calls.append(asyncio.ensure_future(services.call(services.request(data=True), 60.0)))
+    await until(lambda: host.runtime.told(Ros2Kind.REQUEST) and host.runtime.told(Ros2Kind.GOAL))
+    (request,), (goal,) = host.runtime.told(Ros2Kind.REQUEST), host.runtime.told(Ros2Kind.GOAL)
+    assert (json.loads(request.data), json.loads(goal.data)) == ({"data": True}, {"order": 2})
+    host.call("respond", 1, goal.token, 0, data=b"{}")
+    assert (await client.result(goal_id))[0] == 4
+    for call in calls:
+        call.cancel()
+
+
+async def test_goals_that_wait_when_their_route_is_closed_are_aborted(host: Host, other: Node) -> None:
+    await host.open(actions=[{"action": "/go", "type": FIBONACCI, "direction": "serve", "encoding": "json"}])
+    host.call("open", "/go", 0)
+    client = other.action_client("/go", FIBONACCI)
+    host.runtime.backlog_bytes = 64 << 20
+    goal_id = await client.send(client.goal(order=1), timeout_s=20.0)
+    assert goal_id is not None
+    await until(lambda: host.registry.get_sample_value("wasmbed_ros2_route_queued", _labels("serve /go")) == 1)
+    host.call("close", 0)
+    assert (await client.result(goal_id, 20.0))[0] == 6
+    assert host.fate("serve /go", "dropped") == 1
+
+
+async def test_goal_is_canceled_right_behind_its_call(host: Host, other: Node, with_fibonacci: CodecFactory) -> None:
+    """A cancel that came before the bridge had begun the call was not found."""
+
+    async def execute(goal: Any) -> Any:
+        while not goal.cancel_requested:  # noqa: ASYNC110 - a goal has no event for it
+            await asyncio.sleep(0.01)
+        return with_fibonacci.cls(f"{FIBONACCI}_Result")()
+
+    other.action_server("/go", FIBONACCI, execute)
+    await host.open(actions=[{"action": "/go", "type": FIBONACCI, "direction": "call", "encoding": "json"}])
+    host.call("open", "/go", 0)
+    host.call("call", 0, data=b'{"order": 1}', token=5)
+    host.call("cancel", 0, 5)
+    host.call("cancel", 0, 6)
+    await until(lambda: host.runtime.told(Ros2Kind.RESULT))
+    (result,) = host.runtime.told(Ros2Kind.RESULT)
+    assert (result.token, result.status) == (5, 5)
+    assert host.results("cancel") == {"ok": 1, "notfound": 1}
+    (session,) = host.backend._sessions.values()
+    assert not session._beginning
+
+
+async def test_call_that_was_given_up_is_not_begun_later(
+    host: Host, other: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told as failed, and its reply came nevertheless."""
+    served: list[bool] = []
+
+    async def serve(request: Any) -> Any:
+        served.append(request.data)
+        return other.codecs.cls(f"{SET_BOOL}_Response")(request.data, "done")
+
+    other.service("/set", SET_BOOL, serve)
+    await host.open(services=[{"service": "/set", "type": SET_BOOL, "direction": "call", "encoding": "json"}])
+    host.call("open", "/set", 0)
+    monkeypatch.setitem(host.backend.operations, "call", 0.1)  # type: ignore[arg-type]
+    busy = threading.Event()
+    host.backend.bridges.post(lambda: busy.wait(30) and None)
+    host.call("call", 0, data=b'{"data": true}', token=1)
+    await until(lambda: host.runtime.told(Ros2Kind.FAILURE))
+    busy.set()
+    host.call("call", 0, data=b'{"data": false}', token=2)
+    await until(lambda: host.runtime.told(Ros2Kind.REPLY))
+    assert served == [False]
+    assert [item.token for item in host.runtime.told()] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("ros2", "says"),
     [
@@ -442,3 +531,20 @@ async def test_configured_topics_are_recorded_and_old_recordings_make_room(
     prune(tmp_path / "recordings", newer, 300_000)
     assert not folder.exists()
     assert newer.exists()
+
+
+async def test_a_recording_of_an_earlier_run_is_finished_while_the_bridge_runs(
+    domain_id: int, tmp_path: Path, codecs: CodecFactory
+) -> None:
+    recorder = Recorder(tmp_path / "recordings", "00000000T000000-domain0", codecs.store)
+    for number in range(50):
+        recorder.record("/rec", STRING, codecs.codec(STRING).dumps(codecs.cls(STRING)(str(number))), number + 1)
+    recorder.close()
+    path = tmp_path / "recordings/00000000T000000-domain0/00000000T000000-domain0_0.mcap"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-60])
+    wanted = Ros2RecordingConfig((Ros2RecordedConfig("/rec", "std_msgs/String", "parameters"),))
+    async with hosted(section(domain_id, recording=wanted), tmp_path):
+        await until(lambda: path.read_bytes().endswith(whole[-8:]))
+    with path.open("rb") as stream:
+        assert [message.log_time for _, _, message in make_reader(stream).iter_messages()] == list(range(1, 51))

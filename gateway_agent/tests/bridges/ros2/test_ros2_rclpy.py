@@ -17,11 +17,11 @@ import pytest
 import pytest_asyncio
 from ros2_host import hosted, section
 from ros2_support import Peer, message_of, rclpy_environment, until
-from wasmbed.bridges.ros2 import Bridge, BridgeConfig, Node, Policy, parse_routes, qos, start
+from wasmbed.bridges.ros2 import Bridge, BridgeConfig, Delivery, Node, Policy, parse_routes, qos, start
 from wasmbed.bridges.ros2.errors import BusyError, CallError, ConfigurationError
 from wasmbed.bridges.ros2.rclpy import RclpyBackend, RclpyInstallation
 from wasmbed.bridges.ros2.rclpy import backend as rclpy_backend
-from wasmbed.bridges.ros2.rclpy.backend import RclpyServer
+from wasmbed.bridges.ros2.rclpy.backend import WORKER, RclpyServer
 from wasmbed.gateway.ros2_config import Ros2RclpyConfig
 from wasmbed.runtime.abi import Ros2Kind
 
@@ -158,13 +158,14 @@ async def test_rclpy_request_answered_with_a_negative_status_gets_no_reply(
             assert (await call).get("reply") == expected
 
 
-async def test_rclpy_forgets_the_oldest_of_too_many_requests(
+async def test_rclpy_refuses_the_newest_of_too_many_requests(
     peer: Peer,
     ros_python: tuple[str, Path],
     ros_codecs: CodecFactory,
     domain_id: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The oldest was forgotten, though its client still waited."""
     monkeypatch.setattr(rclpy_backend, "MAX_REQUESTS", 4)
     installation = RclpyInstallation(ros_python[1], environment=rclpy_environment(domain_id))
     backend = await RclpyBackend.start(installation, ros_codecs, domain_id=domain_id, node="bridged")
@@ -182,17 +183,160 @@ async def test_rclpy_forgets_the_oldest_of_too_many_requests(
     try:
         server = node.service("/ours", SET_BOOL, handler)
         assert isinstance(server, RclpyServer)
-        await peer.run("ask", service="/ours", type_name=SET_BOOL, values={"data": True}, count=6)
-        await until(lambda: ended == 2)
-        assert server.statistics.dropped == 2
-        assert server.statistics.problems == ["more than 4 requests waited for replies, the oldest get none"]
+        asked = {"service": "/ours", "type_name": SET_BOOL, "values": {"data": True}}
+        await peer.run("ask", **asked, count=4)
+        await until(lambda: len(server._calls) == 4)
+        await peer.run("ask", **asked, count=2)
+        await until(lambda: server.statistics.dropped == 2)
+        assert server.problems() == ["more than 4 requests waited for replies, the newest get none"]
         assert (await peer.run("replied"))["results"] == [None] * 6
         finish.set()
         results = await told(peer, "replied", lambda results: results.count(None) <= 2)
-        assert results == [None] * 2 + [{"success": True, "message": "late"}] * 4
-        await until(lambda: ended == 6)
+        assert results == [{"success": True, "message": "late"}] * 4 + [None] * 2
+        await until(lambda: ended == 4)
     finally:
         await backend.aclose()
+
+
+async def test_rclpy_waits_no_longer_for_replies_than_we_do(
+    peer: Peer,
+    ros_python: tuple[str, Path],
+    ros_codecs: CodecFactory,
+    domain_id: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """rclpy kept what it was to answer for every call without a reply, for ever."""
+    monkeypatch.setattr(rclpy_backend, "WORKER", Path(__file__).with_name("ros2_worker_probe.py"))
+    environment = {**rclpy_environment(domain_id), "WASMBED_TEST_WORKER": str(WORKER)}
+    installation = RclpyInstallation(ros_python[1], environment=environment)
+    backend = await RclpyBackend.start(installation, ros_codecs, domain_id=domain_id, node="bridged")
+    node = Node(backend, ros_codecs, name="bridged")
+
+    async def waiting() -> tuple[int, int]:
+        header, _ = await backend.ask("waiting")
+        return header["rclpy"], header["ours"]
+
+    try:
+        await peer.run("serve_mute", service="/mute", type_name=SET_BOOL)
+        await peer.run("serve_endless", action="/endless")
+        client = node.client("/mute", SET_BOOL)
+        await client.ready(20.0)
+        calls = [asyncio.create_task(client.call(client.request(), 1.0)) for _ in range(20)]
+        async with asyncio.timeout(20):
+            while await waiting() != (20, 20):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.01)
+        calls[0].cancel()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [str(end) for end in ends[1:]] == ["/mute: no answer within 1 s"] * 19
+        assert await waiting() == (0, 0)
+        goals = node.action_client("/endless", FIBONACCI)
+        goal_id = await goals.send(goals.goal(order=1), lambda _: None, 20.0)
+        assert goal_id is not None
+        with pytest.raises(CallError, match=r"get_result: no answer within 0\.5 s"):
+            await goals.result(goal_id, 0.5)
+        assert await waiting() == (0, 0)
+        assert not goals._callbacks
+        # What is under way when the client is closed.
+        call = asyncio.create_task(client.call(client.request(), 60.0))
+        async with asyncio.timeout(20):
+            while await waiting() != (1, 1):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.01)
+        client.close()
+        assert await waiting() == (0, 0)
+        call.cancel()
+    finally:
+        await backend.aclose()
+
+
+async def test_rclpy_services_show_clients_that_cannot_be_matched(peer: Peer, bridged: Node) -> None:
+    routes = {
+        "services": [
+            {"service": name, "type": kind, "direction": "serve"}
+            for name, kind in (("/ours", SET_BOOL), ("/other", SET_BOOL), ("/none", "px4_msgs/srv/VehicleCommand"))
+        ]
+        + [{"service": "/theirs", "type": SET_BOOL, "direction": "call"}],
+        "actions": [{"action": "/go", "type": FIBONACCI, "direction": "serve"}],
+    }
+    bridge = Bridge(bridged, Policy(call=("/*",), serve=("/*",), domains=frozenset({0})), 0)
+    session = bridge.open("app", parse_routes(routes, bridged.resolve, bridged.codecs))
+    await peer.run("client", service="/ours", type_name=SET_BOOL, best_effort=True)
+    await peer.run("client", service="/other", type_name="std_srvs/srv/Trigger")
+    await peer.run("serve", service="/theirs", type_name="std_srvs/srv/Trigger")
+    await peer.run("client", service="/go/_action/cancel_goal", type_name="std_srvs/srv/Trigger")
+    for route, says in (
+        ("serve /ours", "incompatible QoS with a client: reliability"),
+        ("serve /other", "a client has the service with another type: std_srvs::srv::dds_::Trigger_Request_, not"),
+        ("serve /none", "the installation has no px4_msgs/srv/VehicleCommand"),
+        ("call /theirs", "a server has the service with another type: std_srvs::srv::dds_::Trigger_Re"),
+        ("serve /go", "a client has the service with another type: std_srvs::srv::dds_::Trigger_Request_, not"),
+    ):
+
+        def seen(route: str = route, says: str = says) -> bool:
+            bridge.look()
+            return says in str(session.statistics()[route]["problems"])
+
+        await until(seen, 20)
+    await peer.run("client", service="/ours", type_name=SET_BOOL)
+    bridge.look()
+    await bridged.backend.nodes()
+    assert len(session.statistics()["serve /ours"]["problems"]) == 1
+    bridge.close()
+
+
+async def test_rclpy_clients_learn_at_once_that_there_is_no_room_for_their_goals(peer: Peer, bridged: Node) -> None:
+    """Goals that had been accepted were dropped for newer ones, and never ended."""
+    declared = {"actions": [{"action": "/go", "type": FIBONACCI, "direction": "serve", "queue": 2}]}
+    bridge = Bridge(bridged, Policy(serve=("/*",), domains=frozenset({0})), 0)
+    session = bridge.open("app", parse_routes(declared, bridged.resolve, bridged.codecs))
+    assert (await peer.run("send_goals", action="/go", count=4))["accepted"] == [True, True, False, False]
+    assert (await peer.run("cancel_goal", index=1))["canceling"] == 1
+    await until(lambda: session.statistics()["serve /go"]["queued"] == 3)
+    found = []
+    while (delivery := session.receive("/go")) is not None:
+        assert isinstance(delivery, Delivery)
+        found.append((delivery.kind, delivery.token))
+        if delivery.kind == "goal":
+            session.respond("/go", delivery.token, cbor2.dumps({"sequence": [delivery.token]}))
+    assert [kind for kind, _ in found] == ["goal", "goal", "cancel"]
+    results = await told(peer, "goal_results", lambda results: None not in results[:2])
+    assert results[:2] == [[4, [found[0][1]]], [5, [found[1][1]]]]
+    bridge.close()
+
+
+async def test_rclpy_requests_without_room_are_dropped_newest_first(peer: Peer, bridged: Node) -> None:
+    declared = {"services": [{"service": "/ours", "type": SET_BOOL, "direction": "serve", "queue": 2}]}
+    bridge = Bridge(bridged, Policy(serve=("/*",), domains=frozenset({0})), 0)
+    session = bridge.open("app", parse_routes(declared, bridged.resolve, bridged.codecs))
+    asked = {"service": "/ours", "type_name": SET_BOOL, "values": {"data": True}, "count": 2}
+    for count in (2, 4):
+        await peer.run("ask", **asked)
+        figures = await until(
+            lambda count=count: (found := session.statistics()["serve /ours"])["received"] == count and found
+        )
+        assert (figures["queued"], figures["dropped"]) == (2, count - 2)
+    assert "too slow for the requests" in figures["problems"][0]
+    while (delivery := session.receive("/ours")) is not None:
+        assert isinstance(delivery, Delivery)
+        session.respond("/ours", delivery.token, cbor2.dumps({"success": True, "message": "in time"}))
+    results = await told(peer, "replied", lambda results: results.count(None) <= 2)
+    assert results == [{"success": True, "message": "in time"}] * 2 + [None] * 2
+    bridge.close()
+
+
+async def test_rclpy_subscription_whose_callback_fails_leaves_the_others_alone(peer: Peer, bridged: Node) -> None:
+    """The bridge took the worker for dead and started another."""
+    heard: list[Any] = []
+
+    def fail(_: Any) -> None:
+        raise ValueError("not for me")
+
+    bridged.subscription("/bad", STRING, fail, qos.LATCHED)
+    bridged.subscription("/good", STRING, heard.append, qos.LATCHED)
+    for name in ("/bad", "/good"):
+        await peer.run("publisher", topic=name, type_name=STRING, transient_local=True)
+        await peer.run("publish", topic=name, values={"data": "heard"})
+    await until(lambda: heard)
+    assert "/peer" in await bridged.backend.nodes()
 
 
 async def test_rclpy_parameters_pass_both_ways(peer: Peer, bridged: Node) -> None:

@@ -18,7 +18,8 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 from wasmbed.bridges.ros2 import Node, qos, recording
 from wasmbed.bridges.ros2.errors import ConfigurationError
-from wasmbed.bridges.ros2.recording import Recorder, RecordingLimits, read, replay
+from wasmbed.bridges.ros2.recording import Recorder, RecordingLimits
+from wasmbed.bridges.ros2.replay import read, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -227,6 +227,30 @@ def test_a_queue_drops_nothing_that_is_kept_and_the_rest_keeps_its_bounds(
     assert queue.buffered_bytes == 0
 
 
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.integers(0, 3)), max_size=60),
+    ahead=st.integers(1, 4),
+)
+def test_a_queue_has_room_for_what_it_says_and_forgets_what_is_taken_out(
+    steps: list[tuple[int, bool, int]], ahead: int
+) -> None:
+    queue = BoundedQueue(4, 100, drop_oldest=False)
+    for size, keep, unwanted in steps:
+        if keep:
+            queue.keep(bytes(size), size % 4)
+        elif queue.room(ahead, size * ahead):
+            for _ in range(ahead):
+                assert queue.put(bytes(size), size % 4)[0] == 0
+        else:
+            assert sum(queue.put(bytes(size), size % 4)[0] for _ in range(ahead)) > 0
+        waiting = [item.note for item in queue._items]
+        assert queue.remove(lambda note, it=unwanted: note == it) == [note for note in waiting if note == unwanted]
+        assert unwanted not in [item.note for item in queue._items]
+        assert queue.buffered_bytes == sum(len(item.data) for item in queue._items)
+    queue.clear()
+    assert (len(queue), queue.buffered_bytes, queue.room(4, 100)) == (0, 0, True)
+
+
 def test_a_message_that_does_not_fit_stays() -> None:
     queue = BoundedQueue(4, 100)
     queue.put(b"12345", "note")

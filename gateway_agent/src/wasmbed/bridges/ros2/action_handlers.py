@@ -42,6 +42,9 @@ class ActionCall(_ActionHandler):
         self._client = bridge.node.action_client(route.target, route.type)
         self._goals: dict[int, bytes] = {}
         self._calls = Calls(self)
+        self._running: set[int] = set()
+        # Goals to cancel as soon as they are accepted.
+        self._unwanted: set[int] = set()
 
     def call(self, data: bytes) -> int:
         """Send a goal; raises BusyError, CdrError, ValidationError."""
@@ -49,6 +52,7 @@ class ActionCall(_ActionHandler):
         self._calls.check()
         goal = self.decode(self.goal, data)
         token = self._calls.begin()
+        self._running.add(token)
         self.spawn(self._run(token, goal))
         return token
 
@@ -74,6 +78,8 @@ class ActionCall(_ActionHandler):
                 return
             self._goals[token] = goal_id
             self._calls.keep(Delivery("accepted", b"", token))
+            if token in self._unwanted:
+                self.spawn(self._cancel(goal_id))
             for delivery in early:
                 self.deliver(delivery)
             status, result = await self._client.result(goal_id, self.route.timeout_s)
@@ -82,20 +88,33 @@ class ActionCall(_ActionHandler):
             self.statistics.failed += 1
             self._calls.keep(Delivery("failure", str(error).encode(), token, error.code))
         finally:
+            self._running.discard(token)
             self._goals.pop(token, None)
+            self._unwanted.discard(token)
 
     def cancel(self, token: int) -> None:
-        """Ask the server to cancel a goal; the result tells whether it was."""
-        goal_id = self._goals.get(token)
-        if goal_id is None:
+        """Ask the server to cancel a goal, as soon as it is accepted; the result tells whether it was."""
+        if token not in self._running:
             raise NotGrantedError(f"{self.route.name}: goal {token} is not active")
-        self.spawn(self._cancel(goal_id))
+        self._loop.call_soon_threadsafe(self._want_cancel, token)
+
+    def _want_cancel(self, token: int) -> None:
+        if token in self._goals:
+            self.spawn(self._cancel(self._goals[token]))
+        elif token in self._running:
+            self._unwanted.add(token)
 
     async def _cancel(self, goal_id: bytes) -> None:
         try:
             await self._client.cancel(goal_id)
         except Ros2Error:
             self.statistics.failed += 1
+
+    def look(self) -> None:
+        self._client.look()
+
+    def problems(self) -> list[str]:
+        return self._client.problems()
 
     def close(self) -> None:
         self._client.close()
@@ -109,23 +128,39 @@ class ActionServe(_ActionHandler):
         super().__init__(bridge, route, on_ready)
         self._tokens = itertools.count(1)
         self._active: dict[int, tuple[Goal, asyncio.Future[tuple[Any, int]]]] = {}
+        # As the application gets them, the goals that are accepted and not queued yet: their room is taken.
+        self._accepted: dict[int, bytes] = {}
         self._server = bridge.node.action_server(route.target, route.type, self._execute, self._accept)
 
-    def _accept(self, _: Any) -> bool:
+    def _accept(self, request: Any) -> bool:
+        """Whether there is room for one more goal; those that were accepted before are not dropped for it."""
         self.statistics.received += 1
-        return len(self._active) < MAX_OUTSTANDING
+        data, accepted = self.goal.outward(request), self._accepted
+        if self.served:
+            if len(self._active) + len(accepted) >= MAX_OUTSTANDING:
+                self._full(f"{MAX_OUTSTANDING} are under way")
+            elif not self.queue.room(len(accepted) + 1, sum(map(len, accepted.values())) + len(data)):
+                self._full("no room in queue or queueBytes")
+            else:
+                accepted[id(request)] = data
+                return True
+        self.statistics.dropped += 1
+        return False
+
+    def _full(self, why: str) -> None:
+        self.problem(f"the application is too slow for the goals, the newest are not accepted: {why}")
 
     async def _execute(self, goal: Goal) -> Any:
         token, future = next(self._tokens), self._loop.create_future()
         self._active[token] = (goal, future)
         try:
-            self.deliver(Delivery("goal", self.goal.outward(goal.request), token))
+            self.deliver(Delivery("goal", self._accepted.pop(id(goal.request)), token))
             deadline = self._loop.time() + self.route.timeout_s
             told = False
             while not future.done():
                 if goal.cancel_requested and not told:
                     told = True
-                    self.deliver(Delivery("cancel", b"", token))
+                    self.keep(Delivery("cancel", b"", token))
                 if self._loop.time() > deadline:
                     self.statistics.failed += 1
                     raise CallError(f"{self.route.name}: the application did not finish the goal")
@@ -136,6 +171,15 @@ class ActionServe(_ActionHandler):
             return result
         finally:
             del self._active[token]
+            self.statistics.dropped += len(self.queue.remove(lambda delivery: delivery.token == token))
+
+    def discard(self) -> None:
+        """Drop and count what waits, and abort its goals."""
+        dropped = self.queue.clear()
+        self.statistics.dropped += len(dropped)
+        for delivery in dropped:
+            if delivery.kind == "goal":
+                self._loop.call_soon_threadsafe(self._finish, delivery.token, self.result.codec.cls(), ABORTED)
 
     def respond(self, token: int, data: bytes, status: int = SUCCEEDED) -> None:
         """Finish a goal: SUCCEEDED, or CANCELED where a cancel was asked for, or ABORTED."""
@@ -157,6 +201,12 @@ class ActionServe(_ActionHandler):
             raise NotGrantedError(f"{self.route.name}: goal {token} is not active")
         self.admit()
         found[0].publish_feedback(self.decode(self.progress, data))
+
+    def look(self) -> None:
+        self._server.look()
+
+    def problems(self) -> list[str]:
+        return [*self._problems, *self._server.problems()]
 
     def close(self) -> None:
         self._server.close()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmbed.bridges.ros2.errors import CallError, CdrError
+from wasmbed.bridges.ros2.errors import CallError, CdrError, Ros2Error
 from wasmbed.bridges.ros2.qos import ACTION_STATUS, DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from wasmbed.bridges.ros2.backend import Received
     from wasmbed.bridges.ros2.node import Node
@@ -33,6 +34,11 @@ def _names(action: str) -> dict[str, str]:
     return {
         part: f"{action}/_action/{part}" for part in ("send_goal", "cancel_goal", "get_result", "feedback", "status")
     }
+
+
+def _unique(problems: Iterable[Iterable[str]]) -> list[str]:
+    """All problems, each once, in order."""
+    return list(dict.fromkeys(text for part in problems for text in part))
 
 
 class Goal:
@@ -67,7 +73,8 @@ class ActionServer:
     """Executes goals with an async function from `Goal` to a result.
 
     A goal whose cancel was asked for is canceled when the function returns, one whose function raises is aborted. A
-    cancel request is always granted. More than MAX_GOALS at a time are rejected.
+    cancel request is always granted. More than MAX_GOALS at a time are rejected; the results of as many that
+    have ended are kept.
     """
 
     def __init__(
@@ -98,7 +105,8 @@ class ActionServer:
         response: Any = self._codecs.cls(f"{self._type}_SendGoal_Response")()
         goal_id = bytes(request.goal_id.uuid)
         self._expire()
-        if goal_id in self._goals or len(self._goals) >= MAX_GOALS or not self._accept(request.goal):
+        running = sum(not goal.done_at for goal in self._goals.values())
+        if goal_id in self._goals or running >= MAX_GOALS or not self._accept(request.goal):
             return response  # type: ignore[no-any-return]
         goal = self._goals[goal_id] = Goal(self, goal_id, request.goal, time.time_ns())
         task = asyncio.get_running_loop().create_task(self._run(goal))
@@ -110,11 +118,16 @@ class ActionServer:
 
     async def _run(self, goal: Goal) -> None:
         await asyncio.sleep(0)  # the acceptance goes out first
-        goal._set(EXECUTING)
+        if goal.status == ACCEPTED:  # a cancel may have come already
+            goal._set(EXECUTING)
         self._publish_status()
         try:
             result = await self._execute(goal)
             goal._set(CANCELED if goal.cancel_requested else SUCCEEDED)
+        except Ros2Error as error:
+            log.warning("a goal was aborted action=%s error=%s", self._type, error)
+            result = self._codecs.cls(f"{self._type}_Result")()
+            goal._set(ABORTED)
         except Exception:  # the executor is somebody else's code
             log.exception("a goal was aborted action=%s", self._type)
             result = self._codecs.cls(f"{self._type}_Result")()
@@ -164,7 +177,8 @@ class ActionServer:
         message: Any = self._codecs.cls(_STATUS_ARRAY)()
         status = self._codecs.cls("action_msgs/msg/GoalStatus")
         message.status_list = [status(goal_info=self._info(goal), status=goal.status) for goal in self._goals.values()]
-        self._status.publish(message)
+        with contextlib.suppress(CallError):  # of a bridge that has ended
+            self._status.publish(message)
 
     def _info(self, goal: Goal) -> Any:
         info: Any = self._codecs.cls("action_msgs/msg/GoalInfo")()
@@ -176,10 +190,22 @@ class ActionServer:
         return self._codecs.cls("builtin_interfaces/msg/Time")(*divmod(nanoseconds, 1_000_000_000))
 
     def _expire(self) -> None:
-        """Forget finished goals after RESULT_KEEP_S, as rcl does."""
+        """Forget finished goals after RESULT_KEEP_S, as rcl does, and the oldest of too many."""
         limit = time.monotonic() - RESULT_KEEP_S
-        for goal_id in [key for key, goal in self._goals.items() if goal.done_at and goal.done_at < limit]:
-            del self._goals[goal_id]
+        done = sorted((goal.done_at, key) for key, goal in self._goals.items() if goal.done_at)
+        for number, (done_at, goal_id) in enumerate(done, 1):
+            if done_at < limit or len(done) - number >= MAX_GOALS:
+                del self._goals[goal_id]
+
+    def look(self) -> None:
+        """Look for problems that come as no event."""
+        for service in self._services:
+            service.look()
+
+    def problems(self) -> list[str]:
+        """What is wrong with the endpoints or their peers, in words."""
+        found = [service.problems() for service in self._services]
+        return _unique([*found, self._feedback.statistics.problems, self._status.statistics.problems])
 
     def close(self) -> None:
         for service in self._services:
@@ -232,11 +258,13 @@ class ActionClient:
         await self._get_result.ready(timeout_s)
         if feedback is not None:
             self._callbacks[goal_id] = feedback
-        response = await self._send_goal.call(request, timeout_s)
-        if not response.accepted:
-            self._callbacks.pop(goal_id, None)
-            return None
-        return goal_id
+        accepted = False
+        try:
+            accepted = (await self._send_goal.call(request, timeout_s)).accepted
+        finally:
+            if not accepted:
+                self._callbacks.pop(goal_id, None)
+        return goal_id if accepted else None
 
     async def cancel(self, goal_id: bytes, timeout_s: float = 5.0) -> bool:
         """Ask for cancelling; whether the server agreed."""
@@ -276,6 +304,16 @@ class ActionClient:
         self.statuses = {
             bytes(item.goal_info.goal_id.uuid): item.status for item in message.status_list[: MAX_GOALS * 10]
         }
+
+    def look(self) -> None:
+        """Look for problems that come as no event."""
+        for client in (self._send_goal, self._cancel_goal, self._get_result):
+            client.raw.look()
+
+    def problems(self) -> list[str]:
+        """What is wrong with the endpoints or their peers, in words."""
+        found = [client.raw.problems() for client in (self._send_goal, self._cancel_goal, self._get_result)]
+        return _unique([*found, self._feedback.statistics.problems, self._status.statistics.problems])
 
     def close(self) -> None:
         for part in (self._feedback, self._status, self._send_goal, self._cancel_goal, self._get_result):

@@ -91,10 +91,28 @@ class Client(Protocol):
         """Raises CallError when there is no answer in time."""
         ...
 
+    def look(self) -> None:
+        """Look for problems that come as no event, such as a server of another type."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What is wrong with its endpoints or their peers, in words."""
+        ...
+
     def close(self) -> None: ...
 
 
 class Server(Protocol):
+    """Serves one service."""
+
+    def look(self) -> None:
+        """Look for problems that come as no event, such as a client of another type."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What is wrong with its endpoints or their peers, in words."""
+        ...
+
     def close(self) -> None: ...
 
 

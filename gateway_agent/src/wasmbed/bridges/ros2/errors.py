@@ -51,6 +51,12 @@ class CallError(Ros2Error):
     code = -62
 
 
+class NoReplyError(Ros2Error):
+    """A request is left without a reply on purpose; who does so has counted it, so that it needs no line of the log."""
+
+    code = -62
+
+
 class NotGrantedError(Ros2Error):
     """An application used a route it has not."""
 

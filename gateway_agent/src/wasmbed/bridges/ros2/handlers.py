@@ -9,7 +9,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmbed.bridges.ros2.errors import BusyError, CallError, CdrError, NotGrantedError, Ros2Error, ValidationError
+from wasmbed.bridges.ros2.errors import (
+    BusyError,
+    CallError,
+    CdrError,
+    NoReplyError,
+    NotGrantedError,
+    Ros2Error,
+    ValidationError,
+)
 from wasmbed.bridges.ros2.queues import SHORT_BYTES, BoundedQueue, RateLimit, RouteStatistics
 from wasmbed.bridges.ros2.types import CodecFactory, Plain
 
@@ -25,6 +33,7 @@ MAX_OUTSTANDING: Final = 64
 # The code of a failure, docs/abi.md.
 TOO_BIG: Final = -90
 FINAL: Final = frozenset({"reply", "failure", "rejected", "result"})
+MAX_PROBLEMS: Final = 8
 
 
 @dataclass(slots=True)
@@ -71,7 +80,12 @@ class Handler:
     def __init__(self, bridge: Bridge, route: Route, on_ready: Callable[[str], None]) -> None:
         self.bridge, self.route = bridge, route
         self.statistics = RouteStatistics()
-        self.queue = BoundedQueue(route.queue, route.queue_bytes, drop_oldest=route.drop == "oldest")
+        # Who sent an older request or goal still waits for it.
+        drop_oldest = route.drop == "oldest" and route.direction != "serve"
+        self.queue = BoundedQueue(route.queue, route.queue_bytes, drop_oldest=drop_oldest)
+        self.served = True
+        """Whether the application takes the requests or goals of a route to serve."""
+        self._problems: list[str] = []
         self._on_ready = on_ready
         self._limit = RateLimit(route.max_rate_hz)
         self._loop = asyncio.get_running_loop()
@@ -108,7 +122,7 @@ class Handler:
 
     def discard(self) -> None:
         """Drop and count what waits: nobody wants it."""
-        self.statistics.dropped += self.queue.clear()
+        self.statistics.dropped += len(self.queue.clear())
 
     def admit(self) -> None:
         """Count a message of the application; raises BusyError above the route's rate."""
@@ -134,9 +148,14 @@ class Handler:
     def look(self) -> None:
         """Look for problems that come as no event."""
 
+    def problem(self, text: str) -> None:
+        """Take note of what is wrong with the route itself."""
+        if text not in self._problems:
+            self._problems = [*self._problems, text][-MAX_PROBLEMS:]
+
     def problems(self) -> list[str]:
-        """What is wrong with the route's endpoint, in words."""
-        return []
+        """What is wrong with the route and its endpoints, in words."""
+        return self._problems
 
     def close(self) -> None:
         for task in self._tasks:
@@ -310,7 +329,7 @@ class ServiceCall(Handler):
         self._request = Encoding(codecs, f"{route.type}_Request", route.encoding)
         self._response = Encoding(codecs, f"{route.type}_Response", route.encoding)
         self._client = bridge.node.backend.create_client(route.target, route.type, route.qos)
-        self._problem = ""
+        self._failure = ""
 
     def call(self, data: bytes) -> int:
         """Raises BusyError, CdrError, ValidationError."""
@@ -336,11 +355,15 @@ class ServiceCall(Handler):
             self._calls.keep(Delivery("reply", self._response.outward(self._response.codec.loads(reply)), token))
         except Ros2Error as error:
             self.statistics.failed += 1
-            self._problem = str(error)
+            self._failure = str(error)
             self._calls.keep(Delivery("failure", str(error).encode(), token, error.code))
 
+    def look(self) -> None:
+        self._client.look()
+
     def problems(self) -> list[str]:
-        return [self._problem] if self._problem else []
+        found = self._client.problems()
+        return [*found, self._failure] if self._failure and self._failure not in found else found
 
     def close(self) -> None:
         self._client.close()
@@ -356,14 +379,17 @@ class ServiceServe(Handler):
         self._request = Encoding(codecs, f"{route.type}_Request", route.encoding)
         self._response = Encoding(codecs, f"{route.type}_Response", route.encoding)
         self._tokens = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
         self._server = bridge.node.backend.create_service(route.target, route.type, route.qos, self._serve)
 
     async def _serve(self, data: bytes) -> bytes:
         self.statistics.received += 1
+        if not self.served:
+            self.statistics.dropped += 1
+            raise NoReplyError(f"{self.route.name}: the application has not opened it")
         if len(self._waiting) >= MAX_OUTSTANDING:
             self.statistics.dropped += 1
-            raise CallError(f"{self.route.name}: {MAX_OUTSTANDING} requests wait for the application")
+            raise self._full(f"{MAX_OUTSTANDING} of them wait")
         try:
             request = self._request.outward(self._request.codec.loads(data))
         except CdrError:
@@ -372,18 +398,42 @@ class ServiceServe(Handler):
         token, future = next(self._tokens), self._loop.create_future()
         self._waiting[token] = future
         try:
-            self.deliver(Delivery("request", request, token))
+            if self.deliver(Delivery("request", request, token)):
+                raise self._full("no room in queue or queueBytes")
             async with asyncio.timeout(self.route.timeout_s):
-                reply: bytes = await future
-                return reply
+                reply: bytes | None = await future
         except TimeoutError:
+            if self.queue.remove(lambda delivery: delivery.token == token):
+                self.statistics.dropped += 1
+                raise self._full("not taken in time") from None
             self.statistics.failed += 1
             raise CallError(f"{self.route.name}: the application did not answer") from None
         finally:
             del self._waiting[token]
+        if reply is None:
+            raise NoReplyError(f"{self.route.name}: the application gives no reply")
+        return reply
+
+    def _full(self, why: str) -> NoReplyError:
+        text = f"the application is too slow for the requests, the newest get no reply: {why}"
+        self.problem(text)
+        return NoReplyError(f"{self.route.name}: {text}")
+
+    def discard(self) -> None:
+        """Drop and count what waits, and have nobody's place taken by it."""
+        dropped = self.queue.clear()
+        self.statistics.dropped += len(dropped)
+        for delivery in dropped:
+            self._loop.call_soon_threadsafe(self._answer, delivery.token, None)
 
     def respond(self, token: int, data: bytes, status: int = 0) -> None:
-        """Answer a request; raises CdrError, ValidationError. An answer that comes too late is left out."""
+        """Answer a request, or leave it unanswered with a negative status; raises CdrError, ValidationError.
+
+        An answer that comes too late is left out.
+        """
+        if status < 0:
+            self._loop.call_soon_threadsafe(self._answer, token, None)
+            return
         try:
             serialized = self._response.codec.dumps(self._response.inward(data))
         except (CdrError, ValidationError):
@@ -391,10 +441,16 @@ class ServiceServe(Handler):
             raise
         self._loop.call_soon_threadsafe(self._answer, token, serialized)
 
-    def _answer(self, token: int, data: bytes) -> None:
+    def _answer(self, token: int, data: bytes | None) -> None:
         future = self._waiting.get(token)
         if future is not None and not future.done():
             future.set_result(data)
+
+    def look(self) -> None:
+        self._server.look()
+
+    def problems(self) -> list[str]:
+        return [*self._problems, *self._server.problems()]
 
     def close(self) -> None:
         self._server.close()

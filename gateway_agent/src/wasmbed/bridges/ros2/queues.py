@@ -1,6 +1,6 @@
 """Bounded queues and rate limits of routes; what does not fit is dropped and counted, never waited for.
 
-The end of a call is not dropped but kept. The calls under way are bounded, so what is kept is too.
+The end of a call is not dropped but kept, and so is a cancel. The calls under way are bounded, so what is kept is too.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass
@@ -109,6 +112,21 @@ class BoundedQueue:
             self._kept += 1
         return dropped, first
 
+    def room(self, messages: int, size: int) -> bool:
+        """Whether so many more messages, of so many bytes in all, have room beside all that waits."""
+        with self._lock:
+            return len(self._items) - self._kept + messages <= self._limit and self._bytes + size <= self._byte_limit
+
+    def remove(self, unwanted: Callable[[Any], bool]) -> list[Any]:
+        """Take out what is not wanted any more, kept or not; the notes of it."""
+        with self._lock:
+            removed = [item for item in self._items if unwanted(item.note)]
+            if removed:
+                self._items = deque(item for item in self._items if not unwanted(item.note))
+                self._bytes -= sum(len(item.data) for item in removed)
+                self._kept -= sum(item.kept for item in removed)
+        return [item.note for item in removed]
+
     def _drop(self) -> bool:
         """Drop the oldest that is not kept; whether there was one."""
         for place, item in enumerate(self._items):
@@ -131,10 +149,6 @@ class BoundedQueue:
             self._kept -= item.kept
             return item.data, item.note
 
-    def clear(self) -> int:
-        """Forget everything; how many there were."""
-        with self._lock:
-            count = len(self._items)
-            self._items.clear()
-            self._bytes = self._kept = 0
-        return count
+    def clear(self) -> list[Any]:
+        """Forget everything; the notes of it."""
+        return self.remove(lambda _: True)

@@ -1,34 +1,35 @@
-"""Recording to MCAP files with the ROS 2 profile, and replay: a folder as rosbag2 makes it, with its metadata.yaml.
+"""Recording to MCAP files with the ROS 2 profile: a folder as rosbag2 makes it, with its metadata.yaml.
 
 Files rotate by size and by time; of several, the oldest are deleted when the folder would exceed its limit. Messages go
 through a bounded queue to a thread of the recorder, so a slow disk costs messages that are counted, never memory; a
-full one costs them until there is room again.
+full one costs them until there is room again. What is written is on the disk within a second or so, whatever happens
+to the process or its power; the next recorder in the folder finishes the files that such an end has left.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import os
 import queue
 import re
 import threading
 import time
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from mcap.data_stream import RecordBuilder
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
 from mcap.records import DataEnd, Footer
 from mcap.writer import MCAP0_MAGIC, CompressionType, Writer
 
 from wasmbed.bridges.ros2.errors import ConfigurationError, Ros2Error
+from wasmbed.bridges.ros2.interrupted import LIBRARY, finish_interrupted, hold
+from wasmbed.bridges.ros2.recorded_qos import offered
+from wasmbed.bridges.ros2.recording_metadata import RecordedFile, write_metadata
 from wasmbed.bridges.ros2.types.render import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from wasmbed.bridges.ros2.backend import Received, Subscription
@@ -40,14 +41,14 @@ log = logging.getLogger(__name__)
 
 MAX_TOPICS: Final = 1000
 _CHUNK_BYTES: Final = 1 << 20
-# So old is a message at most before it is in the file.
+# So old is a message at most before it is in the file, and the file on the disk.
 _FLUSH_S: Final = 1.0
 # After a disk was full, or failed otherwise.
 RETRY_S: Final = 30.0
 # Bytes of a record besides its contents: of a message, and at most of a schema or channel.
 _MESSAGE: Final = 31
 _DEFINITION: Final = 96
-_LOOK_S: Final = 0.02
+_FINISHER_S: Final = 5.0
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}")
 
 
@@ -83,32 +84,28 @@ class RecordingStatistics:
     deleted_files: int = 0
 
 
-@dataclass
-class _File:
-    """One file of the recording and what metadata.yaml tells of it."""
-
-    path: Path
-    size: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, topic: str, stamp: int) -> None:
-        self.first_ns = min(self.first_ns or stamp, stamp)
-        self.last_ns = max(self.last_ns, stamp)
-        self.counts[topic] = self.counts.get(topic, 0) + 1
-
-
 class Recorder:
     """Writes messages of any topics into one folder; `close` completes the last file."""
 
-    def __init__(self, folder: Path, name: str, store: TypeStore, limits: RecordingLimits | None = None) -> None:
-        """Make `folder/name`; raises ConfigurationError when it exists or cannot be made."""
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        store: TypeStore,
+        limits: RecordingLimits | None = None,
+        make_room: Callable[[int], bool] = lambda _: True,
+    ) -> None:
+        """Make `folder/name`; raises ConfigurationError when it exists or cannot be made.
+
+        On a thread, recordings in `folder` that were interrupted are finished (see `finish_interrupted`); `make_room`
+        is asked for as many bytes before one is copied.
+        """
         if not _NAME.fullmatch(name):
             raise ConfigurationError(f"recording: {name[:80]!r} is not a name of letters, digits, _, . and -")
         self.folder = folder / name
         try:
             self.folder.mkdir(parents=True)
+            self._held = hold(self.folder)
         except OSError as error:
             raise ConfigurationError(f"recording: {self.folder}: {error.strerror}") from None
         self.statistics = RecordingStatistics()
@@ -120,19 +117,27 @@ class Recorder:
         self._types: dict[str, str] = {}
         self._qos: dict[str, str] = {}
         self._subscriptions: list[Subscription] = []
-        self._files: list[_File] = []
+        self._files: list[RecordedFile] = []
         self._number = 0
         self._writer: _Writer | None = None
         self._failing = False
         self._retry_at = 0.0
         self._closed = False
+        with contextlib.suppress(OSError):
+            # What it is if the end comes before the first file's.
+            self._write_metadata()
         self._thread = threading.Thread(target=self._run, name=f"record-{name}", daemon=True)
         self._thread.start()
+        self._ended = threading.Event()
+        self._finisher = threading.Thread(
+            target=finish_interrupted, args=(folder, make_room, self._ended), name=f"finish-{name}", daemon=True
+        )
+        self._finisher.start()
 
     def subscribe(self, node: Node, topic: str, type_name: str, qos: QosProfile) -> None:
         """Record a topic of the graph."""
         full = node.resolve(topic)
-        self._qos[full] = _offered(qos)
+        self._qos[full] = offered(qos)
 
         def received(data: bytes, info: Received) -> None:
             self.record(full, type_name, data, info.source_timestamp or time.time_ns())
@@ -167,15 +172,20 @@ class Recorder:
             self._closed = True
         for subscription in self._subscriptions:
             subscription.close()
+        self._ended.set()
         self._queue.put(None)
         self._thread.join()
+        # It may wait for the disk; what it does may end at any moment.
+        self._finisher.join(_FINISHER_S)
+        if self._held >= 0:
+            os.close(self._held)
 
     def _run(self) -> None:
         while True:
             try:
-                item = self._queue.get(timeout=_FLUSH_S)
+                item = self._queue.get(timeout=self._writer.rest_s() if self._writer is not None else _FLUSH_S)
             except queue.Empty:
-                self._guarded(self._flush)
+                self._guarded(self._settle)
                 continue
             if item is None:
                 break
@@ -204,7 +214,9 @@ class Recorder:
                 self._count(dropped=1)
         if writer is not None:
             writer.add(*message, stamp)
-            if writer.due():
+            if not writer.rest_s():
+                self._settle()
+            elif writer.full():
                 self._flush()
 
     def _writer_for(self, message: tuple[str, str, bytes, str]) -> _Writer | None:
@@ -225,8 +237,14 @@ class Recorder:
                 self._failing = False
                 log.info("recording goes on folder=%s file=%s", self.folder, self._files[-1].path.name)
 
-    def _finish(self) -> None:
+    def _settle(self) -> None:
+        """Have all that was written on the disk."""
         self._flush()
+        if self._writer is not None:
+            self._writer.sync()
+
+    def _finish(self) -> None:
+        self._settle()
         writer = self._writer
         if writer is not None:
             writer.finish()
@@ -270,7 +288,7 @@ class Recorder:
             self.statistics.files -= 1
 
     def _next_file(self) -> _Writer:
-        file = _File(self.folder / f"{self._name}_{self._number}.mcap")
+        file = RecordedFile(self.folder / f"{self._name}_{self._number}.mcap")
         self._writer = _Writer(file, self._store)
         self._number += 1
         self._files.append(file)
@@ -278,54 +296,7 @@ class Recorder:
         return self._writer
 
     def _write_metadata(self) -> None:
-        """metadata.yaml of rosbag2, version 5; YAML is a superset of the JSON written."""
-        counts: dict[str, int] = {}
-        for file in self._files:
-            for topic, count in file.counts.items():
-                counts[topic] = counts.get(topic, 0) + count
-        first = min((file.first_ns for file in self._files if file.first_ns), default=0)
-        last = max((file.last_ns for file in self._files), default=0)
-        information = {
-            "version": 5,
-            "storage_identifier": "mcap",
-            "duration": {"nanoseconds": max(0, last - first)},
-            "starting_time": {"nanoseconds_since_epoch": first},
-            "message_count": sum(counts.values()),
-            "topics_with_message_count": [
-                {
-                    "topic_metadata": {
-                        "name": topic,
-                        "type": self._types[topic],
-                        "serialization_format": "cdr",
-                        "offered_qos_profiles": self._qos.get(topic, ""),
-                    },
-                    "message_count": count,
-                }
-                for topic, count in sorted(counts.items())
-            ],
-            "compression_format": "",
-            "compression_mode": "",
-            "relative_file_paths": [file.path.name for file in self._files],
-            "files": [
-                {
-                    "path": file.path.name,
-                    "starting_time": {"nanoseconds_since_epoch": file.first_ns},
-                    "duration": {"nanoseconds": file.last_ns - file.first_ns},
-                    "message_count": sum(file.counts.values()),
-                }
-                for file in self._files
-            ],
-        }
-        path = self.folder / "metadata.yaml"
-        temporary = path.with_suffix(".new")
-        try:
-            temporary.write_text(
-                json.dumps({"rosbag2_bagfile_information": information}, indent=1) + "\n", encoding="utf-8"
-            )
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_metadata(self.folder, self._files, self._types, self._qos)
 
 
 class _Stream:
@@ -349,6 +320,9 @@ class _Stream:
     def flush(self) -> None:
         """Nothing waits here."""
 
+    def sync(self) -> None:
+        os.fdatasync(self._raw.fileno())
+
     def cut(self, size: int) -> None:
         self._raw.truncate(size)
         self._position = self._raw.seek(size)
@@ -360,19 +334,20 @@ class _Stream:
 class _Writer:
     """One MCAP file being written; every method raises OSError, and what was written before stays."""
 
-    def __init__(self, file: _File, store: TypeStore) -> None:
+    def __init__(self, file: RecordedFile, store: TypeStore) -> None:
         self._file, self._store = file, store
         self._stream = _Stream(file.path)
         # Chunks end where `flush` says, so that it is known what is in the file.
         self._writer = Writer(cast("IO[bytes]", self._stream), chunk_size=1 << 62, compression=CompressionType.ZSTD)
         try:
-            self._writer.start(profile="ros2", library="wasmbed")
+            self._writer.start(profile="ros2", library=LIBRARY)
         except OSError:
             self._stream.close()
             raise
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
-        self._opened = self._flushed = time.monotonic()
+        self._opened = self._synced = time.monotonic()
+        self._dirty = False
         self._whole = self._stream.tell()
         # Of the open chunk: its messages by topic and time, their bytes, and with it all that goes with them.
         self._open: list[tuple[str, int]] = []
@@ -388,9 +363,15 @@ class _Writer:
     def old(self, limits: RecordingLimits) -> bool:
         return time.monotonic() - self._opened >= limits.max_file_s
 
-    def due(self) -> bool:
-        """Whether the open chunk is to be written."""
-        return self._open_bytes >= _CHUNK_BYTES or time.monotonic() - self._flushed >= _FLUSH_S
+    def full(self) -> bool:
+        """Whether the open chunk is to be written for its size."""
+        return self._open_bytes >= _CHUNK_BYTES
+
+    def rest_s(self) -> float:
+        """How long from now until all is to be on the disk."""
+        if not (self._open or self._dirty):
+            return _FLUSH_S
+        return max(0.0, self._synced + _FLUSH_S - time.monotonic())
 
     def size_with(self, topic: str, type_name: str, data: bytes, qos: str) -> int:
         """At most so large is the file when it is finished after one more message."""
@@ -429,7 +410,7 @@ class _Writer:
 
     def flush(self) -> int:
         """Write the open chunk; the bytes of its messages."""
-        self._flushed = time.monotonic()
+        self._dirty = True
         self._writer.flush()  # type: ignore[no-untyped-call]
         self._whole = self._stream.tell()
         self._chunks += 1
@@ -439,6 +420,13 @@ class _Writer:
         self._open = []
         self._open_bytes = self._payload_bytes = 0
         return size
+
+    def sync(self) -> None:
+        """Have what was written on the disk."""
+        if self._dirty:
+            self._stream.sync()
+            self._dirty = False
+        self._synced = time.monotonic()
 
     def finish(self) -> None:
         self._writer.finish()  # type: ignore[no-untyped-call]
@@ -456,94 +444,3 @@ class _Writer:
         self._file.size = self._stream.tell()
         with contextlib.suppress(OSError):
             self._stream.close()
-
-
-def _offered(qos: QosProfile) -> str:
-    """A profile as rosbag2 writes it: a YAML list in a string."""
-    return (
-        f"- history: {'keep_all' if qos.keep_all else 'keep_last'}\n  depth: {qos.depth}\n"
-        f"  reliability: {'reliable' if qos.reliable else 'best_effort'}\n"
-        f"  durability: {'transient_local' if qos.transient_local else 'volatile'}\n"
-    )
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """One message of a recording."""
-
-    topic: str
-    type: str
-    data: bytes
-    stamp_ns: int
-
-
-def read(folder: Path, topics: Sequence[str] = ()) -> Iterator[Recorded]:
-    """The messages of a recording or of one file, file by file, each in the order of time; raises ConfigurationError.
-
-    With `topics`, shell patterns, only theirs.
-    """
-    files = [folder] if folder.is_file() else sorted(folder.glob("*.mcap"), key=_place)
-    if not files:
-        raise ConfigurationError(f"recording: {folder} has no .mcap file")
-    for path in files:
-        try:
-            with path.open("rb") as stream:
-                for found, channel, message in make_reader(stream).iter_messages():
-                    wanted = not topics or any(fnmatchcase(channel.topic, pattern) for pattern in topics)
-                    if wanted and channel.message_encoding == "cdr" and found is not None:
-                        yield Recorded(channel.topic, found.name, message.data, message.log_time)
-        except (McapError, OSError, ValueError) as error:
-            raise ConfigurationError(f"recording: {path}: {error}") from None
-
-
-def _place(path: Path) -> tuple[int, str]:
-    """Files are numbered, `name_10.mcap` behind `name_9.mcap`; one of somebody else may have no number."""
-    number = path.stem.rpartition("_")[2]
-    return (int(number) if number.isdecimal() else -1, path.name)
-
-
-def replay(
-    folder: Path,
-    node: Node,
-    qos: QosProfile,
-    *,
-    rate: float = 1.0,
-    topics: Sequence[str] = (),
-    wait_s: float = 0.0,
-    stop: threading.Event | None = None,
-    tell: Callable[[float, Mapping[str, int]], None] = lambda _seconds, _counts: None,
-) -> dict[str, int]:
-    """Publish a recording in its own time times rate; blocks, so run it on a thread. Returns messages by topic.
-
-    `topics` are shell patterns of those to publish, all without one. The first message of a topic waits `wait_s`
-    seconds for a subscriber. `tell` gets the seconds of the recording that are over and messages by topic.
-
-    Raises:
-        ConfigurationError: the folder, or a topic whose type is not known.
-    """
-    stop = stop or threading.Event()
-    publishers: dict[str, Any] = {}
-    counts: dict[str, int] = {}
-    began = time.monotonic()
-    first: int | None = None
-    try:
-        for item in read(folder, topics):
-            first = item.stamp_ns if first is None else first
-            seconds = (item.stamp_ns - first) / 1e9
-            if stop.wait(max(0.0, seconds / rate - (time.monotonic() - began))):
-                break
-            publisher = publishers.get(item.topic)
-            if publisher is None:
-                publisher = publishers[item.topic] = node.backend.create_publisher(item.topic, item.type, qos)
-                opened = time.monotonic()
-                while not publisher.statistics.matched and time.monotonic() - opened < wait_s:
-                    if stop.wait(_LOOK_S):
-                        break
-                began += time.monotonic() - opened
-            publisher.publish(item.data)
-            counts[item.topic] = counts.get(item.topic, 0) + 1
-            tell(seconds, counts)
-    finally:
-        for publisher in publishers.values():
-            publisher.close()
-    return counts

@@ -59,6 +59,13 @@ class Session:
         """Drop what waits in a route, and count it as dropped. Raises NotGrantedError."""
         self._find(self._in, name).discard()
 
+    def serve(self, name: str, wanted: bool) -> None:
+        """Whether the application takes the requests and goals of a route now; else they are refused.
+
+        Raises NotGrantedError.
+        """
+        self._find(self._in, name).served = wanted
+
     def publish(self, name: str, data: bytes) -> None:
         """Publish on a topic. Raises NotGrantedError, BusyError, CallError, CdrError, ValidationError."""
         self._find(self._out, name).publish(data)
@@ -68,7 +75,10 @@ class Session:
         return self._find(self._in, name).call(data)
 
     def respond(self, name: str, token: int, data: bytes, status: int | None = None) -> None:
-        """Answer a request, or finish a goal with a status. Raises NotGrantedError, CdrError, ValidationError."""
+        """Answer a request (not at all with a negative status), or finish a goal with a status.
+
+        Raises NotGrantedError, CdrError, ValidationError.
+        """
         handler = self._find(self._in, name)
         if status is None:
             handler.respond(token, data)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2.dds import binding
 from wasmbed.bridges.ros2.dds.endpoints import DdsPublisher, DdsSubscription
-from wasmbed.bridges.ros2.errors import CallError, CdrError, IncompatiblePeerError, Ros2Error
-from wasmbed.bridges.ros2.names import dds_reply, dds_request
+from wasmbed.bridges.ros2.errors import CallError, CdrError, IncompatiblePeerError, NoReplyError, Ros2Error
+from wasmbed.bridges.ros2.names import dds_reply, dds_request, dds_type
 from wasmbed.bridges.ros2.types.cdr import HEADER, HEADER_SIZE
 
 if TYPE_CHECKING:
@@ -63,14 +63,42 @@ def lossless(qos: QosProfile) -> QosProfile:
     return replace(qos, keep_all=True)
 
 
-class CycloneClient:
+class _Endpoints:
+    """The two endpoints of a client or a server, and what is wrong with them or their peers."""
+
+    _backend: DdsBackend
+    service: str
+    _type: str
+    endpoints: tuple[DdsSubscription, DdsPublisher]
+
+    def look(self) -> None:
+        """Look for peers of another type, of which DDS says nothing."""
+        graph = self._backend.graph
+        names = {dds_request(self.service): f"{self._type}_Request", dds_reply(self.service): f"{self._type}_Response"}
+        for endpoint in self.endpoints:
+            expected = dds_type(names[endpoint.topic])
+            for seen in (*graph.writers_of(endpoint.topic), *graph.readers_of(endpoint.topic)):
+                if seen.type != expected:
+                    endpoint.statistics.problem(f"a peer has {self.service} with {seen.type}, not {expected}")
+
+    def problems(self) -> list[str]:
+        """What is wrong, in words."""
+        requests = dds_request(self.service)
+        return [
+            f"{'requests' if endpoint.topic == requests else 'replies'}: {text}"
+            for endpoint in self.endpoints
+            for text in endpoint.statistics.problems
+        ]
+
+
+class CycloneClient(_Endpoints):
     """Calls a service of an rmw_cyclonedds peer; up to MAX_PENDING calls at a time."""
 
     def __init__(self, backend: DdsBackend, service: str, type_name: str, qos: QosProfile) -> None:
         self._loop = asyncio.get_running_loop()
         qos = lossless(qos)
         self._backend = backend
-        self.service = service
+        self.service, self._type = service, type_name
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._sequence = 0
         context, types = backend.context, backend.types
@@ -160,7 +188,7 @@ class CycloneClient:
                 future.set_exception(CallError(f"{self.service}: the client was closed"))
 
 
-class CycloneServer:
+class CycloneServer(_Endpoints):
     """Serves rmw_cyclonedds peers; a handler's failure leaves its request unanswered, as ROS has no error reply."""
 
     def __init__(
@@ -169,7 +197,7 @@ class CycloneServer:
         self._loop = asyncio.get_running_loop()
         qos = lossless(qos)
         self._backend = backend
-        self.service = service
+        self.service, self._type = service, type_name
         self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()
         self.dropped = 0
@@ -237,6 +265,8 @@ class CycloneServer:
             reply = await self._handler(message)
             await self._reader_of(client_id)
             self._writer.publish(join(guid, sequence, reply))
+        except NoReplyError as error:
+            log.debug("request not answered service=%s error=%s", self.service, error)
         except Ros2Error as error:
             log.warning("request not answered service=%s error=%s", self.service, error)
         except Exception:  # a handler is somebody else's code

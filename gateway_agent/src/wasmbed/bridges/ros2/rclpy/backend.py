@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.bridges.ros2.backend import EndpointStatistics, GraphEndpoint, Received
-from wasmbed.bridges.ros2.errors import CallError, ConfigurationError, Ros2Error
+from wasmbed.bridges.ros2.errors import CallError, ConfigurationError, NoReplyError, Ros2Error
 from wasmbed.bridges.ros2.names import check_namespace, check_node
 from wasmbed.bridges.ros2.types.cdr import check_header
 
@@ -31,9 +31,10 @@ WORKER: Final = Path(__file__).with_name("worker.py")
 MAX_FRAME: Final = 80 << 20
 # What may wait for the worker's stdin before messages are dropped.
 MAX_BUFFERED: Final = 8 << 20
-# Requests of one service that wait for their replies; then the oldest is forgotten.
+# Requests of one service that wait for their replies; further ones get none.
 MAX_REQUESTS: Final = 256
 START_S: Final = 30.0
+ANSWER_S: Final = 30.0
 _HEAD: Final = struct.Struct("<IH")
 _POLL_S: Final = 0.05
 
@@ -162,8 +163,10 @@ class RclpyBackend:
 
         made.add_done_callback(told)
 
-    async def ask(self, operation: str, payload: bytes = b"", timeout_s: float = 30.0, **arguments: Any) -> Any:
-        """Send a command and wait for its answer; raises CallError."""
+    async def ask(
+        self, operation: str, payload: bytes = b"", timeout_s: float | None = ANSWER_S, **arguments: Any
+    ) -> Any:
+        """Send a command and wait for its answer, None: as long as the caller does; raises CallError."""
         number = self.number()
         self._answers[number] = future = self._loop.create_future()
         try:
@@ -174,6 +177,10 @@ class RclpyBackend:
             raise CallError(f"{operation}: no answer within {timeout_s:g} s") from None
         finally:
             self._answers.pop(number, None)
+            if operation == "call" and future.cancelled():
+                # Else rclpy would wait for the reply for ever.
+                with contextlib.suppress(CallError):
+                    self.send({"op": "abandon", "call": number})
 
     def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         """Write a frame; on the event loop alone. Raises CallError when the worker is gone."""
@@ -238,7 +245,10 @@ class RclpyBackend:
         if event == "message" and (callback := self._subscriptions.get(header["id"])) and statistics:
             statistics.messages += 1
             statistics.payload_bytes += len(payload)
-            callback(payload, Received(header["stamp"] or time.time_ns()))
+            try:
+                callback(payload, Received(header["stamp"] or time.time_ns()))
+            except Exception:  # one subscription's failure must not stop the others
+                log.exception("callback failed")
         elif event == "problem" and statistics:
             statistics.problem(str(header["text"])[:256])
         elif event == "lost" and statistics:
@@ -252,8 +262,8 @@ class RclpyBackend:
             log.error("rclpy: %s", header["error"])
         elif event == "request" and (server := self._servers.get(header["id"])):
             server.take(header["call"], payload)
-        elif event == "forgotten" and (server := self._servers.get(header["id"])):
-            server.forgotten(header["call"])
+        elif event == "refused" and (server := self._servers.get(header["id"])):
+            server.refused()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run on the event loop until the backend is closed."""
@@ -297,6 +307,15 @@ class RclpyEntity:
         self.statistics.refused = why
         self.statistics.problem(why)
 
+    def look(self) -> None:
+        """Have the worker look for peers of another type or an incompatible QoS, of which rclpy says nothing."""
+        with contextlib.suppress(CallError):
+            self._backend.send({"op": "look", "entity": self.number})
+
+    def problems(self) -> list[str]:
+        """What is wrong with its endpoints or their peers, in words."""
+        return self.statistics.problems
+
     def close(self) -> None:
         self._backend.on_loop(lambda: self._backend.forget(self.number))
 
@@ -327,11 +346,14 @@ class RclpyClient(RclpyEntity):
         self._response = response
 
     async def ready(self, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while not await self._there():
-            if loop.time() > deadline:
-                raise CallError(f"{self.service}: no server within {timeout_s:g} s")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ready()
+        except TimeoutError:
+            raise CallError(f"{self.service}: no server within {timeout_s:g} s") from None
+
+    async def _ready(self) -> None:
+        while not await self._there():  # noqa: ASYNC110 - the graph has no event for it
             await asyncio.sleep(_POLL_S)
 
     async def _there(self) -> bool:
@@ -344,8 +366,14 @@ class RclpyClient(RclpyEntity):
 
     async def call(self, request: bytes, timeout_s: float) -> bytes:
         check_header(request)
-        await self.ready(timeout_s)
-        _, payload = await self._backend.ask("call", request, timeout_s, entity=self.number)
+        missing = "server"
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ready()
+                missing = "answer"
+                _, payload = await self._backend.ask("call", request, None, entity=self.number)
+        except TimeoutError:
+            raise CallError(f"{self.service}: no {missing} within {timeout_s:g} s") from None
         return _exact(self._response, payload)
 
 
@@ -363,18 +391,18 @@ class RclpyServer(RclpyEntity):
         task = self._calls[call] = self._backend.spawn(self._serve(call, request))
         task.add_done_callback(lambda _: self._calls.pop(call, None))
 
-    def forgotten(self, call: int) -> None:
-        """End the handling of a request that cannot be answered any more."""
+    def refused(self) -> None:
+        """Count a request that the worker had no room for."""
         self.statistics.dropped += 1
-        self.statistics.problem(f"more than {MAX_REQUESTS} requests waited for replies, the oldest get none")
-        if (task := self._calls.get(call)) is not None:
-            task.cancel()
+        self.statistics.problem(f"more than {MAX_REQUESTS} requests waited for replies, the newest get none")
 
     async def _serve(self, call: int, request: bytes) -> None:
         operation, reply = "forget", b""
         try:
             reply = await self._handler(request)
             operation = "reply"
+        except NoReplyError as error:
+            log.debug("request not answered service=%s error=%s", self.service, error)
         except Ros2Error as error:
             log.warning("request not answered service=%s error=%s", self.service, error)
         except Exception:  # a handler is somebody else's code

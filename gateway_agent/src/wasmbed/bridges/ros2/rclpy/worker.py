@@ -86,6 +86,14 @@ def profile(data: dict[str, Any]) -> QoSProfile:
     return qos
 
 
+def mismatch(offered: QoSProfile, requested: QoSProfile) -> str:
+    """The policy for which two endpoints of a service do not match, of those that services have; empty when they do."""
+    if (offered.reliability, requested.reliability) == (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE):
+        return "reliability"
+    pair = (offered.durability, requested.durability)
+    return "durability" if pair == (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL) else ""
+
+
 class Worker:
     def __init__(self, node: Node, output: Any, max_requests: int) -> None:
         self.node = node
@@ -97,6 +105,10 @@ class Worker:
         # By service and call: what relates a reply to the request that waits for it.
         self.headers: dict[int, dict[int, Any]] = {}
         self.calls = 0
+        # Our calls that wait for their replies: the client and the future.
+        self.pending: dict[int, tuple[Any, Any]] = {}
+        # What services and clients were made of: name, type, QoS, and whether we serve.
+        self.made: dict[int, tuple[str, str, QoSProfile, bool]] = {}
 
     def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         text = json.dumps(header).encode()
@@ -156,6 +168,7 @@ class Worker:
         self.entities[entity] = self.node.create_client(
             find(type_name), service, qos_profile=profile(qos), callback_group=self.group
         )
+        self.made[entity] = (service, type_name, profile(qos), False)
 
     def ready(self, entity: int) -> dict[str, Any]:
         return {"ready": self.entities[entity].service_is_ready()}
@@ -165,12 +178,51 @@ class Worker:
         future = client.call_async(deserialize_message(payload, client.srv_type.Request))
 
         def done(result: Any) -> None:
+            with self.lock:
+                if self.pending.pop(number, None) is None:
+                    return
             if result.exception() is not None or result.result() is None:
                 self.send({"event": "answer", "number": number, "error": str(result.exception())})
             else:
                 self.send({"event": "answer", "number": number}, serialize_message(result.result()))
 
+        with self.lock:
+            self.pending[number] = (client, future)
         future.add_done_callback(done)
+
+    def abandon(self, call: int) -> None:
+        """Wait for a reply no longer."""
+        with self.lock:
+            found = self.pending.pop(call, None)
+        if found is not None:
+            client, future = found
+            client.remove_pending_request(future)
+
+    def look(self, entity: int) -> None:
+        """Tell of peers of a service that cannot be matched: rclpy has no events for them."""
+        if entity not in self.made:
+            return
+        service, type_name, qos, serving = self.made[entity]
+        package, kind, rest = type_name.split("/")
+        peer = "client" if serving else "server"
+        # As every RMW on DDS has them; with another there is nothing to see here.
+        for topic, part, outward in (
+            (f"rq{service}Request", "Request", not serving),
+            (f"rr{service}Reply", "Response", serving),
+        ):
+            find_peers = (
+                self.node.get_subscriptions_info_by_topic if outward else self.node.get_publishers_info_by_topic
+            )
+            expected = f"{package}::{kind}::dds_::{rest}_{part}_"
+            for item in find_peers(topic, no_mangle=True):
+                offered, requested = (qos, item.qos_profile) if outward else (item.qos_profile, qos)
+                if item.topic_type != expected:
+                    text = f"a {peer} has the service with another type: {item.topic_type}, not {expected}"
+                elif policy := mismatch(offered, requested):
+                    text = f"incompatible QoS with a {peer}: {policy}"
+                else:
+                    continue
+                self.send({"event": "problem", "id": entity, "text": text})
 
     def service(self, entity: int, service: str, type_name: str, qos: dict[str, Any]) -> None:
         """Serve without holding up an executor's thread until there is a reply, and without a reply when there is none.
@@ -190,21 +242,21 @@ class Worker:
         found.send_response = lambda request, header: self.keep(entity, request, header)
         self.headers[entity] = {}
         self.entities[entity] = found
+        self.made[entity] = (service, type_name, profile(qos), True)
         made.set()
 
     def keep(self, entity: int, request: Any, header: Any) -> None:
-        """Hand on a request and keep its header; of too many the oldest is forgotten."""
+        """Hand on a request and keep its header; of too many the newest is refused, older ones are still waited for."""
         data = serialize_message(request)
         with self.lock:
             headers = self.headers.get(entity)
             if headers is None:
                 return
+            if len(headers) >= self.max_requests:
+                self.send({"event": "refused", "id": entity})
+                return
             self.calls += 1
             headers[self.calls] = header
-            if len(headers) > self.max_requests:
-                oldest = next(iter(headers))
-                del headers[oldest]
-                self.send({"event": "forgotten", "id": entity, "call": oldest})
             self.send({"event": "request", "id": entity, "call": self.calls}, data)
 
     def forget(self, entity: int, call: int) -> Any:
@@ -220,8 +272,10 @@ class Worker:
 
     def close(self, entity: int) -> None:
         found = self.entities.pop(entity, None)
+        self.made.pop(entity, None)
         with self.lock:
             self.headers.pop(entity, None)
+            self.pending = {number: item for number, item in self.pending.items() if item[0] is not found}
         for destroy in ("publisher", "subscription", "client", "service"):
             if type(found).__name__.lower() == destroy:
                 getattr(self.node, f"destroy_{destroy}")(found)
