@@ -152,7 +152,7 @@ def test_replay_says_what_is_wrong(flight: Path, domain_id: int, tmp_path: Path)
 def test_packages_are_read_with_all_they_refer_to(tmp_path: Path) -> None:
     (tmp_path / "pkg/msg").mkdir(parents=True)
     (tmp_path / "pkg/msg/Good.msg").write_text("std_msgs/Header header\n")
-    assert command("packages", str(tmp_path)) == (0, "1 definitions\n")
+    assert command("packages", str(tmp_path)) == (0, "pkg/msg/Good\n1 definitions\n")
     (tmp_path / "pkg/srv").mkdir()
     (tmp_path / "pkg/srv/Bad.srv").write_text("---\nNothing thing\n")
     status, said = command("packages", str(tmp_path))

@@ -1,5 +1,5 @@
 # Prints what is missing to build interface packages, one a line; $0 is the installation's setup.bash.
-. "$0"
+. "$0" >/dev/null
 for program in colcon cmake c++; do
   command -v "$program" >/dev/null || echo "$program"
 done

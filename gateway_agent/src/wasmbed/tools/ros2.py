@@ -212,8 +212,8 @@ def look_at_rclpy(report: Report, installation: RclpyInstallation, domain: int) 
         report.problem("rclpy", f"runs with {rmw}, not with {wanted}; is that RMW installed?")
 
 
-def check_packages(folders: Sequence[Path], distribution: str) -> str:
-    """Read all definitions below folders with all they refer to; raises Ros2Error for the first that is wrong."""
+def check_packages(folders: Sequence[Path], distribution: str) -> list[str]:
+    """Read all definitions below folders with all they refer to; their names. The first wrong one raises Ros2Error."""
     store = TypeStore.of(distribution, packages=folders)
     codecs = CodecFactory(store)
     names = sorted({name for folder in folders for name in read_packages(folder)})
@@ -228,7 +228,7 @@ def check_packages(folders: Sequence[Path], distribution: str) -> str:
         for part in parts:
             store.closure(part)
             codecs.codec(part)
-    return f"{len(names)} definitions"
+    return names
 
 
 def read_section(path: Path) -> Mapping[str, Any]:
@@ -278,10 +278,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _packages(arguments: argparse.Namespace) -> int:
     try:
-        print(check_packages(arguments.folder, arguments.distribution))
+        names = check_packages(arguments.folder, arguments.distribution)
     except Ros2Error as error:
         print(f"problem: {error}")
         return 1
+    print(*names, f"{len(names)} definitions", sep="\n")
     return 0
 
 

@@ -146,6 +146,17 @@ def test_packages_on_disk_are_found(tmp_path: Path) -> None:
     assert "MSG: builtin_interfaces/Time" in schema(store, "my_pkg/msg/Alarm")
 
 
+def test_what_colcon_made_of_packages_is_no_definition(tmp_path: Path) -> None:
+    """An installed copy counted instead of the definition when its folder came later."""
+    for folder in ("a_msgs", "install/share/a_msgs"):
+        (tmp_path / folder / "msg").mkdir(parents=True)
+    (tmp_path / "install/COLCON_IGNORE").touch()
+    (tmp_path / "a_msgs/msg/A.msg").write_text("bool new\n")
+    (tmp_path / "install/share/a_msgs/msg/A.msg").write_text("bool old\n")
+    assert read_packages(tmp_path) == {"a_msgs/msg/A": "bool new\n"}
+    assert read_packages(tmp_path / "install") == {"a_msgs/msg/A": "bool old\n"}
+
+
 def test_folders_without_definitions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="no \\.msg"):
         read_packages(tmp_path)

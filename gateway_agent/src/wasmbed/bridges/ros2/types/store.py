@@ -161,8 +161,11 @@ def read_packages(root: Path) -> dict[str, str]:
     if not root.is_dir():
         raise DefinitionError(f"{root}: not a folder of interface packages")
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
         path = Path(folder)
+        # What colcon builds and installs has copies of the definitions; it marks those folders so for itself.
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not (path / name / "COLCON_IGNORE").exists()
+        )
         kind = path.name
         if kind not in _KINDS:
             continue
