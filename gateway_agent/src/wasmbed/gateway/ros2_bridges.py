@@ -94,6 +94,8 @@ class _Domain:
                 log.error("the ROS 2 bridge has ended and is started again domain=%d", self.number)
             except (Ros2Error, OSError) as error:
                 log.error("no ROS 2 bridge domain=%d error=%s", self.number, error)
+            except Exception:
+                log.exception("the ROS 2 bridge has failed and is started again domain=%d", self.number)
             finally:
                 self._down()
             failures = 1 if loop.time() - began > LAST_RETRY_S else failures + 1
@@ -131,7 +133,10 @@ class _Domain:
 
     def _down(self) -> None:
         for session in self.sessions.values():
-            session.leave()
+            try:
+                session.leave()
+            except Exception:  # one session's fault must not stop the others
+                log.exception("routes not closed application=%s", session.key)
         self.bridge = self.recorded = None
         self.nodes = 0
         self.tried.set()

@@ -396,7 +396,7 @@ async def test_goals_without_room_are_refused_and_those_that_were_accepted_are_n
     assert [item.kind for item in found] == ["goal", "goal", "cancel"]
     assert found[2].token == found[0].token
     for item in found[:2]:
-        session.respond("/go", item.token, b'{"sequence": [7]}')
+        session.respond("/go", item.token, b'{"sequence": [7]}', CANCELED if item is found[0] else SUCCEEDED)
     results = [await client.result(goal_id) for goal_id in accepted]
     assert [(status, list(result.sequence)) for status, result in results] == [(CANCELED, [7]), (SUCCEEDED, [7])]
     assert await client.send(client.goal(order=9)) is not None
@@ -414,6 +414,31 @@ async def test_goals_above_the_limit_are_refused_whether_they_were_taken_or_not(
         pass
     assert await client.send(client.goal(order=1)) is None
     assert len(session.statistics()["serve /go"]["problems"]) == 1
+
+
+async def test_goal_ends_as_the_application_says(site: Site) -> None:
+    """One that succeeded though its cancel was on the way was told as canceled, one canceled unasked as succeeded.
+
+    One ended with a negative status stayed until its timeout.
+    """
+    session = site.open(actions=[{"action": "/go", "type": FIBONACCI, "direction": "serve", "encoding": "json"}])
+    client = site.node.action_client("/go", FIBONACCI)
+    for said, asked, expected in (
+        (SUCCEEDED, True, SUCCEEDED),
+        (SUCCEEDED, False, SUCCEEDED),
+        (CANCELED, True, CANCELED),
+        (CANCELED, False, ABORTED),  # ROS has no way from executing to canceled
+        (ABORTED, True, ABORTED),
+        (-1, False, ABORTED),
+    ):
+        goal_id = await client.send(client.goal(order=1))
+        assert goal_id is not None
+        goal = await receive(session, "/go")
+        if asked:
+            assert await client.cancel(goal_id)
+            assert (await receive(session, "/go")).kind == "cancel"
+        session.respond("/go", goal.token, b"" if said < 0 else b"{}", said)
+        assert (await client.result(goal_id))[0] == expected
 
 
 async def test_goal_whose_time_is_over_is_aborted_and_not_given(site: Site) -> None:

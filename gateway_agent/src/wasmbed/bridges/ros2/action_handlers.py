@@ -166,7 +166,9 @@ class ActionServe(_ActionHandler):
                     raise CallError(f"{self.route.name}: the application did not finish the goal")
                 await asyncio.wait((future,), timeout=0.05)
             result, status = future.result()
-            if status == ABORTED:
+            if status == SUCCEEDED:
+                goal.succeed()
+            elif status == ABORTED or not goal.cancel_requested:
                 goal.abort()
             return result
         finally:
@@ -179,10 +181,19 @@ class ActionServe(_ActionHandler):
         self.statistics.dropped += len(dropped)
         for delivery in dropped:
             if delivery.kind == "goal":
-                self._loop.call_soon_threadsafe(self._finish, delivery.token, self.result.codec.cls(), ABORTED)
+                self._loop.call_soon_threadsafe(self._abort, delivery.token)
+
+    def _abort(self, token: int) -> None:
+        self._finish(token, self.result.codec.cls(), ABORTED)
 
     def respond(self, token: int, data: bytes, status: int = SUCCEEDED) -> None:
-        """Finish a goal: SUCCEEDED, or CANCELED where a cancel was asked for, or ABORTED."""
+        """Finish a goal: SUCCEEDED, even when a cancel was asked for, CANCELED where it was (else ABORTED), or ABORTED.
+
+        A negative status aborts it without a result.
+        """
+        if status < 0:
+            self._loop.call_soon_threadsafe(self._abort, token)
+            return
         if status not in {SUCCEEDED, CANCELED, ABORTED}:
             raise ValidationError(
                 f"status: {SUCCEEDED} succeeded, {CANCELED} canceled or {ABORTED} aborted is expected"

@@ -60,6 +60,10 @@ class Goal:
     def publish_feedback(self, feedback: Value) -> None:
         self._server._publish_feedback(self.id, feedback)
 
+    def succeed(self) -> None:
+        """Make the result that `execute` returns one of a goal that succeeded, even when a cancel was asked for."""
+        self._set(SUCCEEDED)
+
     def abort(self) -> None:
         """Make the result that `execute` returns one of an aborted goal."""
         self._set(ABORTED)
