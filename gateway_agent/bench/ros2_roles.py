@@ -43,7 +43,7 @@ RATE_HZ = 1000
 # Shorter sleeps cost more than they keep the rate even.
 EARLY_S = 0.001
 # Of the publisher that floods: before its threads are made, since each has a value of its own.
-PUBLISHER_NICE = 10
+PUBLISHER_NICE = 19
 RCLPY = """
 import sys, time, rclpy
 from rclpy.node import Node

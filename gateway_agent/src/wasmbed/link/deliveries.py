@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import itertools
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
@@ -55,7 +54,7 @@ class Deliveries:
         for event in batch:
             if event.type == abi.EventType.ROS2 and len(event.data) > limit_bytes:
                 short = abi.too_big(event.data)
-                event = event if short is None else dataclasses.replace(event, data=short)  # noqa: PLW2901
+                event = event if short is None else event._replace(data=short)  # noqa: PLW2901
             newest = event.type in _NEWEST_ONLY
             key: object = (event.instance, event.type, event.source) if newest else object()
             before = self._queue.get(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import cbor2
 
@@ -220,8 +220,7 @@ class Secret:
         return cls(text(message, "application"), text(message, "device"), key, sequence, received)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One event for an instance; type is an abi.EventType."""
 
     instance: str

@@ -12,7 +12,7 @@ import pytest
 from ros2_support import LOOPBACK, domain, until
 from wasmbed.bridges.ros2 import qos
 from wasmbed.bridges.ros2.dds import DdsBackend, Discovery, binding
-from wasmbed.bridges.ros2.dds.endpoints import CACHE
+from wasmbed.bridges.ros2.dds.endpoints import CACHE, QUICK_S
 from wasmbed.bridges.ros2.dds.services import identity_text
 from wasmbed.bridges.ros2.dds.types import DdsTypes
 from wasmbed.bridges.ros2.errors import (
@@ -148,6 +148,45 @@ async def test_a_topic_nobody_has_room_for_is_paused_without_loss_and_others_are
     writers[1].publish(data)
     await until(lambda: len(free) == 201)
     await until(lambda: not b.context._paused)
+
+
+async def test_messages_that_come_quickly_are_taken_together_and_slow_ones_at_once(
+    codecs: CodecFactory, backends: Backends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takes: list[int] = []
+    take = binding.take
+
+    def counted(reader: Any, count: int) -> Any:
+        samples = take(reader, count)
+        if reader is subscription.entity:
+            takes.append(len(samples))
+        return samples
+
+    received: list[bytes] = []
+    subscription = backends("a").create_subscription("/t", STRING, qos.DEFAULT, lambda data, _: received.append(data))
+    publisher = backends("b").create_publisher("/t", STRING, qos.QosProfile(depth=CACHE))
+    await until(lambda: publisher.statistics.matched and subscription.statistics.matched)
+    monkeypatch.setattr(binding, "take", counted)
+    sent = [text(codecs, str(number)) for number in range(4000)]
+
+    def send(interval_s: float, data: list[bytes]) -> float:
+        began = due = time.perf_counter()
+        for item in data:
+            publisher.publish(item)
+            due += interval_s
+            while time.perf_counter() < due:
+                time.sleep(0)
+        return (time.perf_counter() - began) / len(data)
+
+    interval_s = await asyncio.to_thread(send, 50e-6, sent)
+    await until(lambda: len(received) == len(sent))
+    assert received == sent
+    # A busy machine may not be as quick as that.
+    assert interval_s > QUICK_S / 2 or len(takes) < len(sent) / 3
+    await asyncio.to_thread(send, 0.005, sent[:50])
+    await until(lambda: len(received) == len(sent) + 50)
+    assert subscription._between_s > QUICK_S
+    assert subscription.statistics.overruns == 0
 
 
 async def test_a_late_joiner_gets_what_is_kept(codecs: CodecFactory, backends: Backends) -> None:

@@ -201,6 +201,10 @@ class TopicIn(Handler):
         self.statistics.rate_limited += 1
         return False
 
+    @property
+    def waiting(self) -> int:
+        return len(self.queue)
+
     def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> bool:
         return self.deliver(Delivery("message", data, 0, 0, source_timestamp, checked))
 
@@ -210,7 +214,7 @@ class TopicIn(Handler):
             if found is None or isinstance(found, int) or found.checked:
                 return found
             try:
-                self._codec.loads(found.data)
+                self._codec.check(found.data)
             except CdrError as error:
                 self.statistics.delivered -= 1
                 self.statistics.delivered_bytes -= len(found.data)

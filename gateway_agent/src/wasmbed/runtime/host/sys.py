@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from wasmbed.runtime import abi
+from wasmbed.runtime import abi, native
 from wasmbed.runtime.abi import Code
 from wasmbed.runtime.messages import TooManyTopicsError
 
@@ -126,13 +126,16 @@ class SysFunctions:
         return self._context.exchange.send(self._context.reader, name, self._memory.get(data, length))
 
     def _event_read(self, offset: int, pointer: int, capacity: int) -> int:
-        self._memory.at(pointer, capacity)
+        address = self._memory.at(pointer, capacity)
         if self._context.phase != "event":
             return Code.NOTFOUND
         data = self._context.event_data
         if not 0 <= offset <= len(data):
             return Code.INVALID
-        return self._memory.put(pointer, capacity, data[offset : offset + capacity])
+        if offset or len(data) > capacity:
+            data = data[offset : offset + capacity]
+        native.copy(address, data, len(data))
+        return len(data)
 
     def _state_put(self, pointer: int, length: int) -> int:
         self._memory.at(pointer, length)

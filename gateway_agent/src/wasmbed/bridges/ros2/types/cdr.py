@@ -132,6 +132,15 @@ def read_numbers(order: str, code: str, data: bytes, offset: int, count: int, bo
     return values, end
 
 
+def skip_numbers(size: int, data: bytes, offset: int, count: int, bound: int) -> int:
+    """As `read_numbers` for elements of so many bytes, without making them; returns the new offset."""
+    if not count:
+        return offset
+    start = offset + (-(offset - HEADER_SIZE) % size)
+    check_count(count, size, bound, len(data) - start)
+    return start + count * size
+
+
 def read_octets(data: bytes, offset: int, count: int, bound: int) -> tuple[bytes, int]:
     check_count(count, 1, bound, len(data) - offset)
     return data[offset : offset + count], offset + count

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wasmbed.bridges.ros2.errors import CdrError
 from wasmbed.bridges.ros2.types import cdr
 from wasmbed.bridges.ros2.types.classes import Value, make_class
-from wasmbed.bridges.ros2.types.emit import ReadEmitter, WriteEmitter
+from wasmbed.bridges.ros2.types.emit import CheckEmitter, ReadEmitter, WriteEmitter
 from wasmbed.bridges.ros2.types.model import PRIMITIVE_SIZES, STRINGS
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class Codec:
     """Encodes and decodes one type.
 
     encode and decode are generated functions without the translation of errors, for those who translate themselves;
-    `dumps` and `loads` raise CdrError alone.
+    `dumps`, `loads` and `check` raise CdrError alone.
     """
 
-    __slots__ = ("cls", "decode", "decode_slack", "definition", "encode", "least", "name")
+    __slots__ = ("cls", "decode", "decode_slack", "definition", "encode", "least", "name", "pass_over")
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Codec:
         encode: Callable[[Any], bytes],
         decode: Callable[[bytes], Any],
         decode_slack: Callable[[bytes], Any],
+        pass_over: Callable[[bytes], Any],
         least: int,
     ) -> None:
         self.name = definition.name
@@ -46,6 +47,7 @@ class Codec:
         self.encode = encode
         self.decode = decode
         self.decode_slack = decode_slack
+        self.pass_over = pass_over
         self.least = least
 
     def dumps(self, message: Value) -> bytes:
@@ -66,6 +68,15 @@ class Codec:
         """
         try:
             return self.decode_slack(data) if slack else self.decode(data)
+        except CdrError as error:
+            raise CdrError(f"{self.name}: {error}") from None
+        except _DECODE_ERRORS as error:
+            raise CdrError(f"{self.name}: {error}") from error
+
+    def check(self, data: bytes) -> None:
+        """Raise CdrError where `loads` would, in less time: nothing is made of the message."""
+        try:
+            self.pass_over(data)
         except CdrError as error:
             raise CdrError(f"{self.name}: {error}") from None
         except _DECODE_ERRORS as error:
@@ -96,7 +107,8 @@ class CodecFactory:
                 self.cls(message.name),
                 encode,
                 self._decoder(message),
-                self._slack_decoder(message),
+                self._late(lambda: self._decoder(message, check_end=lambda _data, _offset: None)),
+                self._late(lambda: self._decoder(message, emitter=CheckEmitter)),
                 self.least(message.name),
             )
             self._codecs[name] = self._codecs[message.name] = found
@@ -135,12 +147,18 @@ class CodecFactory:
         return bound
 
     def reader(self, scope: dict[str, Any], order: str, name: str) -> str:
-        bound = f"r_{name.replace('/', '_')}"
-        if (order, name) not in self._functions:
+        return self._nested("r", ReadEmitter, scope, order, name)
+
+    def checker(self, scope: dict[str, Any], order: str, name: str) -> str:
+        return self._nested("k", CheckEmitter, scope, order, name)
+
+    def _nested(self, letter: str, emitter: type[ReadEmitter], scope: dict[str, Any], order: str, name: str) -> str:
+        bound, key = f"{letter}_{name.replace('/', '_')}", (letter + order, name)
+        if key not in self._functions:
             inner = self._scope()
-            source = ReadEmitter(self, inner, order, top=False).source("read", self.store.message(name))
-            self._functions[order, name] = _compile(source, "read", inner)
-        scope[bound] = self._functions[order, name]
+            source = emitter(self, inner, order, top=False).source("read", self.store.message(name))
+            self._functions[key] = _compile(source, "read", inner)
+        scope[bound] = self._functions[key]
         return bound
 
     def writer(self, scope: dict[str, Any], name: str) -> str:
@@ -152,19 +170,23 @@ class CodecFactory:
         scope[bound] = self._functions["write", name]
         return bound
 
-    def _slack_decoder(self, message: Message) -> Callable[[bytes], Any]:
-        """A decoder that ignores what follows the message, made when it is first used."""
+    @staticmethod
+    def _late(make: Callable[[], Callable[[bytes], Any]]) -> Callable[[bytes], Any]:
+        """A decoder that is made when it is first used."""
         made: list[Callable[[bytes], Any]] = []
 
         def decode(data: bytes) -> Any:
             if not made:
-                made.append(self._decoder(message, check_end=lambda _data, _offset: None))
+                made.append(make())
             return made[0](data)
 
         return decode
 
     def _decoder(
-        self, message: Message, check_end: Callable[[bytes, int], None] = cdr.check_end
+        self,
+        message: Message,
+        check_end: Callable[[bytes, int], None] = cdr.check_end,
+        emitter: type[ReadEmitter] = ReadEmitter,
     ) -> Callable[[bytes], Any]:
         """The little-endian decoder; big-endian data makes the other one when it first comes."""
         swapped: list[Callable[[bytes], Any]] = []
@@ -174,7 +196,7 @@ class CodecFactory:
                 raise CdrError("the encapsulation header is damaged")
             if not swapped:
                 scope = self._scope() | {"other": damaged, "check_end": check_end}
-                source = ReadEmitter(self, scope, ">", top=True).source("decode", message)
+                source = emitter(self, scope, ">", top=True).source("decode", message)
                 swapped.append(_compile(source, "decode", scope))
             return swapped[0](data)
 
@@ -182,7 +204,7 @@ class CodecFactory:
             raise CdrError(f"encapsulation {data[:2].hex()} is not plain CDR (0000 or 0001)")
 
         scope = self._scope() | {"other": other, "check_end": check_end}
-        return _compile(ReadEmitter(self, scope, "<", top=True).source("decode", message), "decode", scope)
+        return _compile(emitter(self, scope, "<", top=True).source("decode", message), "decode", scope)
 
     @staticmethod
     def _scope() -> dict[str, Any]:
@@ -200,6 +222,7 @@ class CodecFactory:
             "read_text",
             "read_texts",
             "read_wide",
+            "skip_numbers",
             "text_bytes",
             "wide_bytes",
             "write_texts",

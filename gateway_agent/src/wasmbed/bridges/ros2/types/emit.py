@@ -28,6 +28,8 @@ class Types(Protocol):
 
     def reader(self, scope: dict[str, Any], order: str, name: str) -> str: ...
 
+    def checker(self, scope: dict[str, Any], order: str, name: str) -> str: ...
+
     def writer(self, scope: dict[str, Any], name: str) -> str: ...
 
     def least(self, name: str) -> int: ...
@@ -95,7 +97,9 @@ class ReadEmitter(_Emitter):
         struct = table if first else "s"
         if not first:
             self.add(f"s = {table}[o & 7]")
-        if any(array for _, array in targets):
+        if not targets:
+            self.add(f"{struct}.unpack_from{place}")
+        elif any(array for _, array in targets):
             run = self.fresh("t")
             self.add(f"{run} = {struct}.unpack_from{place}")
             index = 0
@@ -156,7 +160,7 @@ class ReadEmitter(_Emitter):
             wide = kind.base == "wstring"
             return self.variable(f"read_texts({self.order!r}, b, o, {count}, {kind.string_bound}, {wide})")
         self.add(f"check_count({count}, {self.types.least(kind.base)}, {bound}, len(b) - o)")
-        values, reader = self.fresh("v"), self.types.reader(self.scope, self.order, kind.base)
+        values, reader = self.fresh("v"), self.reader(kind.base)
         self.add(f"{values} = []")
         self.add(f"for _ in range({count}):")
         self.add(f"    x, o = {reader}(b, o)")
@@ -167,6 +171,36 @@ class ReadEmitter(_Emitter):
         variable = self.fresh("v")
         self.add(f"{variable}, o = {call}")
         return variable
+
+    def reader(self, name: str) -> str:
+        return self.types.reader(self.scope, self.order, name)
+
+
+class CheckEmitter(ReadEmitter):
+    """As ReadEmitter, but makes no values: lengths and texts alone are looked at."""
+
+    def walk(self, message: Message) -> str:
+        for field in message.wire_fields:
+            self.member(field)
+        return "None"
+
+    def member(self, field: Field) -> str:
+        kind = field.type
+        if kind.primitive and kind.base not in STRINGS and kind.kind != "sequence":
+            size = PRIMITIVE_SIZES[kind.base]
+            self.atoms.append((f"{size * (kind.size if kind.kind == 'array' else 1)}x", size))
+            return "None"
+        return super().member(field)
+
+    def elements(self, field: Field, count: str, bound: int) -> str:
+        kind = field.type
+        if kind.primitive and kind.base not in STRINGS:
+            self.add(f"o = skip_numbers({PRIMITIVE_SIZES[kind.base]}, b, o, {count}, {bound})")
+            return "None"
+        return super().elements(field, count, bound)
+
+    def reader(self, name: str) -> str:
+        return self.types.checker(self.scope, self.order, name)
 
 
 class WriteEmitter(_Emitter):
