@@ -178,11 +178,11 @@ async def test_messages_that_come_quickly_are_taken_together_and_slow_ones_at_on
                 time.sleep(0)
         return (time.perf_counter() - began) / len(data)
 
-    interval_s = await asyncio.to_thread(send, 50e-6, sent)
+    interval_s = await asyncio.to_thread(send, 20e-6, sent)
     await until(lambda: len(received) == len(sent))
     assert received == sent
     # A busy machine may not be as quick as that.
-    assert interval_s > QUICK_S / 2 or len(takes) < len(sent) / 3
+    assert interval_s > QUICK_S * 0.6 or len(takes) < len(sent) / 3
     await asyncio.to_thread(send, 0.005, sent[:50])
     await until(lambda: len(received) == len(sent) + 50)
     assert subscription._between_s > QUICK_S
