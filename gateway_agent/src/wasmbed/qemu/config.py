@@ -99,11 +99,9 @@ def load_devices(
             device = load_config(path, DeviceConfig)
             if device.name != path.stem:
                 raise ConfigError(f"{path}: name is {device.name!r} and must be {path.stem!r}, as the file is called")
-            endpoint = (device.serial.address, device.serial.port)
-            if device.serial.port and endpoints.setdefault(endpoint, device.name) != device.name:
-                raise ConfigError(
-                    f"{path}: port {device.serial.port} is taken by {endpoints[endpoint]}; choose another"
-                )
+            taken = endpoints.get((device.serial.address, device.serial.port))
+            if device.serial.port and taken is not None:
+                raise ConfigError(f"{path}: port {device.serial.port} is taken by {taken}; choose another")
         except ConfigError as error:
             wrong.append(str(error))
             if before is None or path.stem not in before:

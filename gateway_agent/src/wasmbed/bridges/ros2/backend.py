@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from wasmbed.bridges.ros2.qos import QosProfile
 
-    # How many messages wait where there was no room for one more, so that there is no hurry with the next ones; else 0.
-    MessageCallback = Callable[[bytes, "Received"], int | None]
+    # True says that there was no room for the message, so that there is no hurry with the next one.
+    MessageCallback = Callable[[bytes, "Received"], bool | None]
     ServiceHandler = Callable[[bytes], Awaitable[bytes]]
     ProblemCallback = Callable[[str], None]
 

@@ -201,10 +201,6 @@ class TopicIn(Handler):
         self.statistics.rate_limited += 1
         return False
 
-    @property
-    def waiting(self) -> int:
-        return len(self.queue)
-
     def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> bool:
         return self.deliver(Delivery("message", data, 0, 0, source_timestamp, checked))
 

@@ -38,6 +38,7 @@ from wasmbed.bridges.ros2.mcap_records import (
     within,
 )
 from wasmbed.bridges.ros2.recording_metadata import NAME, RecordedFile, place, write_metadata
+from wasmbed.files import move_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -208,15 +209,13 @@ def _finish(path: Path, make_room: Callable[[int], bool], stop: threading.Event)
                 copy = _Copy(target, header)
                 rest = copy.chunks_of(source, size, stop)
                 copy.end()
-                copy.sync()
         if rest:
             # Not cut off but damaged: the original may be worth more to somebody.
             aside = path.with_name(f"{path.name}.damaged")
             aside.unlink(missing_ok=True)
             os.link(path, aside)
             log.warning("recording damaged file=%s at=%d cause=%s original=%s", path, copy.source_end, rest, aside.name)
-        new.replace(path)
-        _sync(path.parent)
+        move_atomically(new, path)
     except OSError as error:
         raise _LeftError(
             error.strerror or str(error), f"give the disk room for {path.stat().st_size} bytes more; {_START_AGAIN}"
@@ -228,14 +227,6 @@ def _finish(path: Path, make_room: Callable[[int], bool], stop: threading.Event)
         "recording of an earlier run finished file=%s messages=%d bytes_cut=%d",
         *(path, sum(copy.contents.counts.values()), size - copy.source_end),
     )
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass

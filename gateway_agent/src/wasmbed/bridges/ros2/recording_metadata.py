@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from wasmbed.files import move_atomically
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -76,7 +78,7 @@ def write_metadata(
         temporary.write_text(
             json.dumps({"rosbag2_bagfile_information": information}, indent=1) + "\n", encoding="utf-8"
         )
-        temporary.replace(path)
+        move_atomically(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise

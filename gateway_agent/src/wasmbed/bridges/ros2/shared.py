@@ -21,11 +21,6 @@ class Sink(Protocol):
     encoding: str
     fields: tuple[str, ...]
 
-    @property
-    def waiting(self) -> int:
-        """How many messages it has."""
-        ...
-
     def wants(self, now: float) -> bool:
         """Whether this message passes the rate limit; counts it when not."""
         ...
@@ -73,31 +68,31 @@ class SharedSubscription:
         self._sinks = sinks
         self._plain_cdr = all(sink.encoding == "cdr" for sink in sinks)
 
-    def _on_message(self, data: bytes, received: Received) -> int:
-        """When nobody had room, how many messages wait where it is the fewest; else 0."""
+    def _on_message(self, data: bytes, received: Received) -> bool:
+        """Whether nobody had room."""
         now = time.monotonic()
         wanting = [sink for sink in self._sinks if sink.wants(now)]
         if not wanting:
-            return 0
+            return False
         full = True
         if self._plain_cdr and len(data) <= CHECKED_LATER_BYTES:
             for sink in wanting:
                 full &= sink.accept(data, received.source_timestamp, checked=False)
-            return min(sink.waiting for sink in wanting) if full else 0
+            return full
         try:
             message = self._codec.loads(data)
         except CdrError as error:
             self.subscription.statistics.problem(str(error))
             for sink in wanting:
                 sink.malformed()
-            return 0
+            return False
         converted: dict[tuple[str, tuple[str, ...]], bytes] = {}
         for sink in wanting:
             key = (sink.encoding, sink.fields)
             if key not in converted:
                 converted[key] = data if sink.encoding == "cdr" else self._convert(message, *key)
             full &= sink.accept(converted[key], received.source_timestamp)
-        return min(sink.waiting for sink in wanting) if full else 0
+        return full
 
     def _convert(self, message: Any, encoding: str, fields: tuple[str, ...]) -> bytes:
         plain = self._plains[fields]

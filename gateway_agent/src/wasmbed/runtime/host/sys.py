@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from wasmbed.runtime import abi, native
+from wasmbed.runtime import abi
 from wasmbed.runtime.abi import Code
 from wasmbed.runtime.messages import TooManyTopicsError
 
@@ -126,16 +126,13 @@ class SysFunctions:
         return self._context.exchange.send(self._context.reader, name, self._memory.get(data, length))
 
     def _event_read(self, offset: int, pointer: int, capacity: int) -> int:
-        address = self._memory.at(pointer, capacity)
+        self._memory.at(pointer, capacity)
         if self._context.phase != "event":
             return Code.NOTFOUND
         data = self._context.event_data
         if not 0 <= offset <= len(data):
             return Code.INVALID
-        if offset or len(data) > capacity:
-            data = data[offset : offset + capacity]
-        native.copy(address, data, len(data))
-        return len(data)
+        return self._memory.put(pointer, capacity, data[offset : offset + capacity])
 
     def _state_put(self, pointer: int, length: int) -> int:
         self._memory.at(pointer, length)

@@ -28,12 +28,9 @@ LARGE_CACHE: Final = 64
 BATCH: Final = 128
 MAX_BATCH: Final = 1024
 MAX_MESSAGE: Final = 64 << 20
-# When nobody has room for the messages of a topic, the next ones are taken later and so more at a time, which leaves
-# more of the processor to who is to take them: as late as a fast reader would have half of what waits there, within
-# these bounds, but before half of the cache is full.
+# When nobody has room for the messages of a topic, the next ones are taken this much later and so more at a time, which
+# leaves more of the processor to who is to take them.
 PAUSE_S: Final = 0.001
-MAX_PAUSE_S: Final = 0.005
-READ_S: Final = 10e-6
 # Messages that come quicker than this, in the mean of so many takes, are taken together a little later: being woken for
 # each costs more than reading it. Two nodes that answer each other at once are slower.
 QUICK_S: Final = 60e-6
@@ -134,8 +131,7 @@ class DdsSubscription(_Endpoint):
     ) -> None:
         super().__init__(context, topic, data_type)
         self._callback = callback
-        self._waiting = 0  # where nobody had room for the last message
-        self._paused_at = 0.0
+        self._in_vain = False
         self._taken_at = 0.0
         self._between_s = 1.0  # messages, in the mean
         self._batch, self._counted = BATCH, False
@@ -178,19 +174,13 @@ class DdsSubscription(_Endpoint):
         now = time.monotonic()
         self._between_s += ((now - self._taken_at) / max(1, len(samples)) - self._between_s) / TAKES
         self._taken_at = now
-        if self._waiting:
-            self._pause(now, len(samples))
+        if self._in_vain:
+            self.context.pause(self._condition, self._data_number, PAUSE_S)
         elif self._between_s < QUICK_S:
             self.context.pause(self._condition, self._data_number, TOGETHER_S)
 
     def _deliver(self, callback: MessageCallback, data: bytes, info: Any) -> None:
-        self._waiting = callback(data, Received(info.source_timestamp)) or 0
-
-    def _pause(self, now: float, count: int) -> None:
-        fills_s = (now - self._paused_at) * self._batch / max(1, count)
-        self._paused_at = now
-        late_s = max(PAUSE_S, min(self._waiting * READ_S / 2, fills_s / 2, MAX_PAUSE_S))
-        self.context.pause(self._condition, self._data_number, late_s)
+        self._in_vain = callback(data, Received(info.source_timestamp)) is True
 
     def _on_status(self) -> None:
         if self._closed:
