@@ -114,7 +114,7 @@ class OwnSensors:
         capabilities = frozenset(config.capability for config in self._configs if config.capability)
         spec = HostInstance(name, "", "", self._device, frozenset({"wasmbed:sensor"}), capabilities=capabilities)
         peer: Peer = self
-        instance = Instance(spec, peer, lambda event: self._keeper.deliver([event]))
+        instance = Instance(spec, peer, self._keeper.deliver)
         self._instances[name] = instance
         return instance
 

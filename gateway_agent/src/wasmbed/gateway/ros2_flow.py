@@ -25,13 +25,18 @@ class Flow:
         """Whether the sender waits for room."""
 
     @property
+    def room(self) -> int:
+        """How many more may be sent."""
+        return ROS2_EVENTS - self._under_way if self._tells else ROS2_EVENTS
+
+    @property
     def full(self) -> bool:
         """Whether what is under way is enough."""
-        return self._tells and self._under_way >= ROS2_EVENTS
+        return self.room <= 0
 
-    def sent(self) -> None:
-        """One more is under way."""
-        self._under_way += 1
+    def sent(self, count: int = 1) -> None:
+        """So many more are under way."""
+        self._under_way += count
 
     def taken(self, count: int) -> None:
         """So many have left the instance's queue."""

@@ -239,24 +239,43 @@ class Ros2Session:
                 with contextlib.suppress(Ros2Error):
                     session.discard(route.name)
             return
-        flow, room = self._flows[handle], _BACKLOG_BYTES - self.instance.peer.backlog_bytes
+        flow, room, turn = self._flows[handle], _BACKLOG_BYTES - self.instance.peer.backlog_bytes, _TURN
         try:
-            for _ in range(_TURN):
+            while turn > 0:
                 if flow.full:
                     self._hold(handle)
                     return
                 if room <= 0:
                     self._drain_later(handle)
                     return
-                delivery: Any = session.receive(route.name)
-                if delivery is None:
+                move = self._move_messages if route.kind == "topic" else self._move_one
+                count, size = move(session, handle, min(turn, flow.room), room)
+                if count == 0:
                     return
-                flow.sent()
-                room -= len(delivery.data)
-                self._deliver(handle, delivery)
+                flow.sent(count)
+                turn -= count
+                room -= size
         except Ros2Error:
             return  # closed meanwhile
         self._loop.call_soon(self._drain, handle)
+
+    def _move_messages(self, session: Session, handle: int, count: int, size: int) -> tuple[int, int]:
+        """Move messages of a topic to the instance: how many they were, and bytes."""
+        messages = session.take(self.routes[handle].name, count, size)
+        if not messages:
+            return 0, 0
+        now = time.time_ns()
+        items = [ROS2_HEADER.pack(Ros2Kind.MESSAGE, 0, 0, stamp or now) + data for data, stamp in messages]
+        self.instance.post_all(EventType.ROS2, handle, items)
+        return len(items), sum([len(data) for data, _ in messages])
+
+    def _move_one(self, session: Session, handle: int, _count: int, _size: int) -> tuple[int, int]:
+        """The same with one delivery of a service or an action."""
+        delivery: Any = session.receive(self.routes[handle].name)
+        if delivery is None:
+            return 0, 0
+        self._deliver(handle, delivery)
+        return 1, len(delivery.data)
 
     def _hold(self, handle: int) -> None:
         """Wait for room in the instance's queue, but not for ever."""

@@ -31,7 +31,7 @@ from wasmbed.runtime import Delivery, Provision
 from wasmbed.runtime.abi import ROS2_HEADER, EventType, Ros2Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from wasmbed.hostcalls.model import Backend, HostInstance, Peer
     from wasmbed.runtime import HostRequest
@@ -118,7 +118,7 @@ class Dispatcher:
             if before.instance.spec == spec and before.instance.peer is peer:
                 return
             await self.close(spec.name, Ended.UPDATED)
-        found = self._open[spec.name] = _Open(Instance(spec, peer, lambda event: self._post(peer, event)))
+        found = self._open[spec.name] = _Open(Instance(spec, peer, lambda events: self._post(peer, events)))
         self._metrics.instances.set(len(self._open))
         found.changing += 1
         try:
@@ -255,17 +255,18 @@ class Dispatcher:
         self._metrics.call(module, op, _RESULTS.get(outcome.status, "other")).inc()
         event = _event(request, outcome)
         if event is not None:
-            self._post(peer, event)
+            self._post(peer, (event,))
 
-    def _post(self, peer: Peer, event: Delivery) -> None:
+    def _post(self, peer: Peer, events: Sequence[Delivery]) -> None:
         box = self._outbox.get(id(peer))
         if box is None:
             box = self._outbox[id(peer)] = _Outbox(peer, peer.backlog_bytes)
-        if box.size >= MAX_BACKLOG_BYTES and _droppable(event):
-            self.dropped(_MODULES[EventType(event.type)])
-            return
-        box.events.append(event)
-        box.size += len(event.data)
+        for event in events:
+            if box.size >= MAX_BACKLOG_BYTES and _droppable(event):
+                self.dropped(_MODULES[EventType(event.type)])
+                continue
+            box.events.append(event)
+            box.size += len(event.data)
         if not self._flush_planned:
             self._flush_planned = True
             asyncio.get_running_loop().call_soon(self._flush)

@@ -83,7 +83,7 @@ class HostInstance:
 class Instance:
     """An open instance as backends see it."""
 
-    def __init__(self, spec: HostInstance, peer: Peer, post: Callable[[Delivery], None]) -> None:
+    def __init__(self, spec: HostInstance, peer: Peer, post: Callable[[Sequence[Delivery]], None]) -> None:
         self.spec = spec
         self.peer = peer
         self._post = post
@@ -106,7 +106,12 @@ class Instance:
 
     def post(self, kind: EventType, source: int, data: bytes) -> None:
         """Send an event to the instance with the others of this turn of the loop; on the loop's thread alone."""
-        self._post(Delivery(self.spec.name, int(kind), source, data))
+        self.post_all(kind, source, (data,))
+
+    def post_all(self, kind: EventType, source: int, items: Sequence[bytes]) -> None:
+        """The same with several events of one source."""
+        name, number = self.spec.name, int(kind)
+        self._post([Delivery(name, number, source, data) for data in items])
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class _Link(asyncio.Protocol):
         """Answer for a reader that is too slow."""
         if request.token:
             status = int(abi.Code.UNAVAILABLE).to_bytes(4, "little", signed=True)
-            row = [request.instance, int(abi.EventType.RESULT), request.token, status]
+            row = [request.instance, int(abi.EventType.RESULT), request.token, [status]]
             self.tell({"deliver": [row]}, needed=True)
 
     async def call(self, op: str, fields: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -274,7 +274,7 @@ class RuntimeClient:
         rows: list[Delivery] = []
 
         def send() -> int:
-            message = {"deliver": [row.to_wire() for row in rows]}
+            message = {"deliver": protocol.in_groups(rows)}
             return 0 if self._link.tell(message, needed=False) else self._needed(rows)
 
         for row in batch:
@@ -286,9 +286,9 @@ class RuntimeClient:
         return lost + (send() if rows else 0)
 
     def _needed(self, rows: list[Delivery]) -> int:
-        needed = [row.to_wire() for row in rows if not abi.may_be_lost(row.type, row.data)]
+        needed = [row for row in rows if not abi.may_be_lost(row.type, row.data)]
         if needed:
-            self._link.tell({"deliver": needed}, needed=True)
+            self._link.tell({"deliver": protocol.in_groups(needed)}, needed=True)
         return len(rows) - len(needed)
 
     async def metrics(self) -> dict[str, float]:

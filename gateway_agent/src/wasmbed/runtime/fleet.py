@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wasmbed.runtime.events import EventQueue
-    from wasmbed.runtime.protocol import Provision, Row, Secret, StartRequest
+    from wasmbed.runtime.protocol import Group, Provision, Secret, StartRequest
     from wasmbed.runtime.reports import Event
 
 log = logging.getLogger(__name__)
@@ -286,19 +286,21 @@ class Fleet:
             if worker.process is not None:
                 worker.process.tell(message)
 
-    def deliver(self, batch: Iterable[Row]) -> None:
+    def deliver(self, batch: Iterable[Group]) -> None:
         """Hand events to the workers of their instances."""
-        by_worker: defaultdict[str, list[Row]] = defaultdict(list)
-        for row in batch:
-            entry = self._entries.get(row[0])
+        by_worker: defaultdict[str, list[Group]] = defaultdict(list)
+        for group in batch:
+            instance, kind, _, items = group
+            entry = self._entries.get(instance)
             if entry is not None:
-                by_worker[_home(entry.request)].append(row)
-                if row[1] == EventType.SECURE:
-                    self._note_received(entry.request, row[3])
-        for name, rows in by_worker.items():
+                by_worker[_home(entry.request)].append(group)
+                if kind == EventType.SECURE:
+                    for data in items:
+                        self._note_received(entry.request, data)
+        for name, groups in by_worker.items():
             worker = self._workers.get(name)
             if worker is not None and worker.process is not None:
-                worker.process.tell({"deliver": rows})
+                worker.process.tell({"deliver": groups})
 
     def provide(self, provision: Provision) -> None:
         self._provisions[provision.device] = provision

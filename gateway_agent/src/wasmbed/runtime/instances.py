@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import threading
 from collections import Counter, deque
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from wasmbed.runtime import abi
@@ -24,13 +22,12 @@ if TYPE_CHECKING:
     from wasmbed.runtime.backends import Backends
     from wasmbed.runtime.content import Content
     from wasmbed.runtime.events import EventQueue
-    from wasmbed.runtime.protocol import Provision, Row, Secret
+    from wasmbed.runtime.protocol import Group, Provision, Secret
     from wasmbed.runtime.reports import HostRequest, Reason
 
 STOP_GRACE_S: Final = 1.0
 STOP_TIMEOUT_S: Final = 10.0
 UPDATE_TIMEOUT_S: Final = 10.0
-_address: Final = itemgetter(0, 1, 2)
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
@@ -249,13 +246,12 @@ class Instances:
                 supervisor.stop()
                 self._loop.call_later(STOP_GRACE_S, supervisor.end_now)
 
-    def deliver(self, batch: Iterable[Row]) -> None:
-        """Hand events to their instances, those in a row for one source together."""
-        for (instance, kind, source), rows in itertools.groupby(batch, key=_address):
+    def deliver(self, batch: Iterable[Group]) -> None:
+        """Hand events to their instances."""
+        for instance, kind, source, items in batch:
             slot = self._slots.get(instance)
             if slot is None:
                 continue
-            items = [row[3] for row in rows]
             # A sealed message opens once, and what runs is the one to get it.
             versions = [slot.current] if kind == abi.EventType.SECURE else slot.versions()
             for supervisor in versions:

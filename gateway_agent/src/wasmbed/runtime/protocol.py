@@ -1,4 +1,4 @@
-"""What a gateway agent or a device's service (the peer) says to the runtime, protocol 2; `reports` has the other way.
+"""What a gateway agent or a device's service (the peer) says to the runtime, protocol 3; `reports` has the other way.
 
 A request has an `id` and an `op`; its answer has the same `id`. What has no `id` is not answered: events and host
 requests of the runtime, `deliver` of the peer. Everything is read by `from_wire` functions, which raise ProtocolError
@@ -8,7 +8,9 @@ and nothing else.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import cbor2
@@ -26,14 +28,16 @@ from wasmbed.runtime.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-VERSION: Final = 2
+VERSION: Final = 3
 # Room in the frame for the rest of the message.
 MAX_MODULE_BYTES: Final = MAX_FRAME_BYTES - 64 * 1024
 MAX_ROUTES: Final = 256
 MAX_SENSORS: Final = 64
 MAX_DELIVERIES: Final = 4096
+_BYTES: Final = frozenset({bytes})
+_address: Final = itemgetter(0, 1, 2)
 _LAST_TYPE: Final = int(max(abi.EventType))
 KEY_BYTES: Final = 32
 NO_BLOCK: Final = -1
@@ -232,33 +236,51 @@ class Delivery(NamedTuple):
         return [self.instance, self.type, self.source, self.data]
 
 
-Row = tuple[str, int, int, bytes]
+Group = tuple[str, int, int, list[bytes]]
+"""Events of one type and source for one instance, in order: its name, type, source, and the data of each."""
 
 
-def delivery_rows(message: Mapping[str, Any]) -> list[Row]:
-    """Read `deliver`, row by row as `Delivery` has its fields; raises ProtocolError."""
+def in_groups(batch: Iterable[Delivery]) -> list[Group]:
+    """Put together what stands in a row for one source of one instance."""
+    return [(*address, [row[3] for row in rows]) for address, rows in itertools.groupby(batch, key=_address)]
+
+
+def delivery_groups(message: Mapping[str, Any]) -> list[Group]:
+    """Read `deliver` as the runtime gets it; raises ProtocolError."""
+    groups = _rows(message)
+    # Every message to an application passes here, so this is not a loop over all of them.
+    if not all(type(row[3]) is list and _BYTES.issuperset(map(type, row[3])) for row in groups):
+        raise ProtocolError("a delivery is not [instance, type, source, [data]]")
+    if sum([len(row[3]) for row in groups]) > MAX_DELIVERIES:
+        raise ProtocolError(f"field 'deliver' has more than {MAX_DELIVERIES} events")
+    return groups
+
+
+def deliveries(message: Mapping[str, Any]) -> list[Delivery]:
+    """Read `deliver` as the link to a device has it, event by event; raises ProtocolError."""
+    rows = _rows(message)
+    if not all(type(row[3]) is bytes for row in rows):
+        raise ProtocolError("a delivery is not [instance, type, source, data]")
+    return [Delivery(*row) for row in rows]
+
+
+def _rows(message: Mapping[str, Any]) -> list[Any]:
     rows = message.get("deliver")
     if not isinstance(rows, list) or len(rows) > MAX_DELIVERIES:
         raise ProtocolError(f"field 'deliver' is not a list of at most {MAX_DELIVERIES}")
     for row in rows:
-        # Every message to an application passes here, so this is not a loop over kinds. True is no number.
+        # True is no number.
         if not (
             type(row) is list
             and len(row) == 4
             and type(row[0]) is str
             and type(row[1]) is int
             and type(row[2]) is int
-            and type(row[3]) is bytes
             and 1 <= row[1] <= _LAST_TYPE
             and 0 <= row[2] < 1 << 31
         ):
-            raise ProtocolError("a delivery is not [instance, type, source, data]")
+            raise ProtocolError("a delivery does not begin with [instance, type, source]")
     return rows
-
-
-def deliveries(message: Mapping[str, Any]) -> list[Delivery]:
-    """Read `deliver`; raises ProtocolError."""
-    return [Delivery(*row) for row in delivery_rows(message)]
 
 
 def _env(message: Mapping[str, Any]) -> dict[str, str]:

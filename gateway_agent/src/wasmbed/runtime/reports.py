@@ -1,4 +1,4 @@
-"""What the runtime says to its peer: rows of `list`, logs, states and what applications ask of the peer, protocol 2."""
+"""What the runtime says to its peer: rows of `list`, logs, states and what applications ask of the peer, protocol 3."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Server:
         while data := await reader.read(_READ_BYTES):
             for message in frames.feed(data):
                 if "deliver" in message and "id" not in message:
-                    self._fleet.deliver(protocol.delivery_rows(message))
+                    self._fleet.deliver(protocol.delivery_groups(message))
                     continue
                 number = wire.number(message, "id", 0, 1 << 62)
                 await slots.acquire()

@@ -88,7 +88,7 @@ class Worker:
     def _take(self, message: Mapping[str, Any]) -> None:
         try:
             if "deliver" in message:
-                self._instances.deliver(protocol.delivery_rows(message))
+                self._instances.deliver(protocol.delivery_groups(message))
             elif "peer" in message:
                 self._instances.set_peer(message["peer"] is True)
             elif "sent" in message:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     # True says that there was no room for the message, so that there is no hurry with the next one.
     MessageCallback = Callable[[bytes, "Received"], bool | None]
+    # The same for messages that came together, each with its source timestamp (0: not known).
+    BatchCallback = Callable[[Sequence[tuple[bytes, int]]], bool | None]
     ServiceHandler = Callable[[bytes], Awaitable[bytes]]
     ProblemCallback = Callable[[str], None]
 
@@ -24,6 +26,18 @@ class Received:
     """What is known of a message beside its bytes: when it was written, in nanoseconds since 1970."""
 
     source_timestamp: int = 0
+
+
+def each(callback: MessageCallback) -> BatchCallback:
+    """A callback for messages one by one as one for those that came together."""
+
+    def batch(messages: Sequence[tuple[bytes, int]]) -> bool:
+        full = False
+        for data, stamp in messages:
+            full = callback(data, Received(stamp)) is True
+        return full
+
+    return batch
 
 
 @dataclass
@@ -125,6 +139,10 @@ class Backend(Protocol):
 
     def create_subscription(
         self, topic: str, type_name: str, qos: QosProfile, callback: MessageCallback
+    ) -> Subscription: ...
+
+    def create_batch_subscription(
+        self, topic: str, type_name: str, qos: QosProfile, callback: BatchCallback
     ) -> Subscription: ...
 
     def create_client(self, service: str, type_name: str, qos: QosProfile) -> Client: ...

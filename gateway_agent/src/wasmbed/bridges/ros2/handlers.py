@@ -19,6 +19,7 @@ from wasmbed.bridges.ros2.errors import (
     ValidationError,
 )
 from wasmbed.bridges.ros2.queues import SHORT_BYTES, BoundedQueue, RateLimit, RouteStatistics
+from wasmbed.bridges.ros2.shared import CHECKED_LATER_BYTES
 from wasmbed.bridges.ros2.types import CodecFactory, Plain
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from wasmbed.bridges.ros2.bridge import Bridge
     from wasmbed.bridges.ros2.routes import Route
+    from wasmbed.bridges.ros2.shared import Messages
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,6 @@ class Delivery:
     token: int = 0
     status: int = 0
     timestamp_ns: int = 0
-    checked: bool = True
 
 
 class Encoding:
@@ -119,6 +120,10 @@ class Handler:
         self.statistics.delivered_bytes += len(found[0])
         delivery: Delivery = found[1]
         return delivery
+
+    def take(self, count: int, size: int) -> Messages:
+        """The oldest messages of a topic: at most so many and, but for the last, bytes; empty when there are none."""
+        raise self.unsupported("take")
 
     def discard(self) -> None:
         """Drop and count what waits: nobody wants it."""
@@ -194,30 +199,53 @@ class TopicIn(Handler):
         self._codec = bridge.node.codecs.codec(route.type)
         self._endpoint, self._detach = bridge.attach(route, self)
 
-    def wants(self, now: float) -> bool:
-        self.statistics.received += 1
-        if self._limit.admit(now):
-            return True
-        self.statistics.rate_limited += 1
-        return False
+    def admit(self, messages: Messages, now: float) -> Messages:
+        self.statistics.received += len(messages)
+        if self.route.max_rate_hz is None:
+            return messages
+        passed = [message for message in messages if self._limit.admit(now)]
+        self.statistics.rate_limited += len(messages) - len(passed)
+        return passed
 
-    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> bool:
-        return self.deliver(Delivery("message", data, 0, 0, source_timestamp, checked))
+    def accept(self, messages: Messages) -> bool:
+        dropped, first = self.queue.put_all(messages)
+        self.statistics.dropped += dropped
+        if first:
+            self._on_ready(self.route.name)
+        return dropped > 0
 
     def receive(self, capacity: int | None = None) -> Delivery | int | None:
         while True:
-            found = super().receive(capacity)
-            if found is None or isinstance(found, int) or found.checked:
+            found = self.queue.get(capacity)
+            if found is None or isinstance(found, int):
                 return found
-            try:
-                self._codec.check(found.data)
-            except CdrError as error:
-                self.statistics.delivered -= 1
-                self.statistics.delivered_bytes -= len(found.data)
-                self.malformed()
-                self._endpoint.problem(str(error))
-                continue
-            return found
+            if sound := self._sound([found]):
+                return Delivery("message", sound[0][0], timestamp_ns=sound[0][1])
+
+    def take(self, count: int, size: int) -> Messages:
+        while found := self.queue.get_all(count, size):
+            if sound := self._sound(found):
+                return sound
+        return ()
+
+    def _sound(self, messages: Messages) -> Messages:
+        """Those that are what they should be; the others are counted."""
+        if self.encoding == "cdr":
+            messages = [
+                message for message in messages if len(message[0]) > CHECKED_LATER_BYTES or self._is_sound(message[0])
+            ]
+        self.statistics.delivered += len(messages)
+        self.statistics.delivered_bytes += sum([len(data) for data, _ in messages])
+        return messages
+
+    def _is_sound(self, data: bytes) -> bool:
+        try:
+            self._codec.check(data)
+        except CdrError as error:
+            self.malformed()
+            self._endpoint.problem(str(error))
+            return False
+        return True
 
     def malformed(self) -> None:
         self.statistics.malformed += 1

@@ -8,10 +8,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    # What is queued, what the caller notes of it, and whether it is kept.
+    _Item = tuple[bytes, Any, bool]
 
 
 @dataclass
@@ -28,12 +31,6 @@ class RouteStatistics:
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
-
-
-class _Item(NamedTuple):
-    data: bytes
-    note: Any
-    kept: bool
 
 
 class RateLimit:
@@ -81,18 +78,35 @@ class BoundedQueue:
 
     def put(self, data: bytes, note: Any = None) -> tuple[int, bool]:
         """Add a message: how many were dropped for it, itself among them, and whether the queue was empty."""
-        dropped = 0
+        return self.put_all([(data, note)])
+
+    def put_all(self, messages: Sequence[tuple[bytes, Any]]) -> tuple[int, bool]:
+        """Add messages and their notes in this order: how many were dropped in all, and whether the queue was empty."""
+        size = sum([len(data) for data, _ in messages])
         with self._lock:
-            if len(data) > self._byte_limit:
-                return 1, False
             first = not self._items
-            while len(self._items) - self._kept >= self._limit or self._bytes + len(data) > self._byte_limit:
-                if not self._drop_oldest or not self._drop():
-                    return dropped + 1, False
-                dropped += 1
-            self._items.append(_Item(data, note, kept=False))
-            self._bytes += len(data)
-        return dropped, first
+            if self._kept or not self._drop_oldest or self._bytes + size > self._byte_limit:
+                dropped = sum([self._put(data, note) for data, note in messages])
+            else:
+                # All are added and the oldest dropped at once: a topic may bring more than anybody takes.
+                self._items.extend([(data, note, False) for data, note in messages])
+                self._bytes += size
+                dropped = max(0, len(self._items) - self._limit)
+                for _ in range(dropped):
+                    self._bytes -= len(self._items.popleft()[0])
+            return dropped, first and bool(self._items)
+
+    def _put(self, data: bytes, note: Any) -> int:
+        if len(data) > self._byte_limit:
+            return 1
+        dropped = 0
+        while len(self._items) - self._kept >= self._limit or self._bytes + len(data) > self._byte_limit:
+            dropped += 1
+            if not self._drop_oldest or not self._drop():
+                return dropped
+        self._items.append((data, note, False))
+        self._bytes += len(data)
+        return dropped
 
     def keep(self, data: bytes, note: Any = None) -> tuple[int, bool] | None:
         """Add what may not be lost, dropping others for its bytes; returns as `put`.
@@ -101,13 +115,13 @@ class BoundedQueue:
         """
         dropped = 0
         with self._lock:
-            kept_bytes = sum(len(item.data) for item in self._items if item.kept)
+            kept_bytes = sum(len(data) for data, _, kept in self._items if kept)
             if len(data) > SHORT_BYTES and kept_bytes + len(data) > self._byte_limit:
                 return None
             first = not self._items
             while self._bytes + len(data) > self._byte_limit and self._drop():
                 dropped += 1
-            self._items.append(_Item(data, note, kept=True))
+            self._items.append((data, note, True))
             self._bytes += len(data)
             self._kept += 1
         return dropped, first
@@ -120,18 +134,18 @@ class BoundedQueue:
     def remove(self, unwanted: Callable[[Any], bool]) -> list[Any]:
         """Take out what is not wanted any more, kept or not; the notes of it."""
         with self._lock:
-            removed = [item for item in self._items if unwanted(item.note)]
+            removed = [item for item in self._items if unwanted(item[1])]
             if removed:
-                self._items = deque(item for item in self._items if not unwanted(item.note))
-                self._bytes -= sum(len(item.data) for item in removed)
-                self._kept -= sum(item.kept for item in removed)
-        return [item.note for item in removed]
+                self._items = deque(item for item in self._items if not unwanted(item[1]))
+                self._bytes -= sum(len(data) for data, _, _ in removed)
+                self._kept -= sum(kept for _, _, kept in removed)
+        return [note for _, note, _ in removed]
 
     def _drop(self) -> bool:
         """Drop the oldest that is not kept; whether there was one."""
-        for place, item in enumerate(self._items):
-            if not item.kept:
-                self._bytes -= len(item.data)
+        for place, (data, _, kept) in enumerate(self._items):
+            if not kept:
+                self._bytes -= len(data)
                 del self._items[place]
                 return True
         return False
@@ -141,13 +155,25 @@ class BoundedQueue:
         with self._lock:
             if not self._items:
                 return None
-            size = len(self._items[0].data)
+            size = len(self._items[0][0])
             if capacity is not None and size > capacity:
                 return size
-            self._bytes -= size
-            item = self._items.popleft()
-            self._kept -= item.kept
-            return item.data, item.note
+            return self._take()
+
+    def get_all(self, count: int, size: int) -> list[tuple[bytes, Any]]:
+        """The oldest messages, at most so many and, but for the last of them, of so many bytes."""
+        found: list[tuple[bytes, Any]] = []
+        with self._lock:
+            while self._items and len(found) < count and size > 0:
+                found.append(self._take())
+                size -= len(found[-1][0])
+        return found
+
+    def _take(self) -> tuple[bytes, Any]:
+        data, note, kept = self._items.popleft()
+        self._bytes -= len(data)
+        self._kept -= kept
+        return data, note
 
     def clear(self) -> list[Any]:
         """Forget everything; the notes of it."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from wasmbed.bridges.ros2.bridge import Bridge
     from wasmbed.bridges.ros2.routes import Route
+    from wasmbed.bridges.ros2.shared import Messages
 
 _HANDLERS: Final[dict[tuple[str, str], type[Handler]]] = {
     ("topic", "subscribe"): TopicIn,
@@ -54,6 +55,13 @@ class Session:
         Raises NotGrantedError.
         """
         return self._find(self._in, name).receive(capacity)
+
+    def take(self, name: str, count: int, size: int) -> Messages:
+        """The oldest messages of a topic: at most so many and, but for the last, bytes; empty when there are none.
+
+        Raises NotGrantedError.
+        """
+        return self._find(self._in, name).take(count, size)
 
     def discard(self, name: str) -> None:
         """Drop what waits in a route, and count it as dropped. Raises NotGrantedError."""

@@ -10,9 +10,13 @@ from wasmbed.bridges.ros2.errors import CdrError
 from wasmbed.bridges.ros2.types import Plain
 
 if TYPE_CHECKING:
-    from wasmbed.bridges.ros2.backend import Received
+    from collections.abc import Sequence
+
     from wasmbed.bridges.ros2.node import Node
     from wasmbed.bridges.ros2.qos import QosProfile
+
+    # Each with its source timestamp.
+    Messages = Sequence[tuple[bytes, int]]
 
 
 class Sink(Protocol):
@@ -21,12 +25,13 @@ class Sink(Protocol):
     encoding: str
     fields: tuple[str, ...]
 
-    def wants(self, now: float) -> bool:
-        """Whether this message passes the rate limit; counts it when not."""
+    def admit(self, messages: Messages, now: float) -> Messages:
+        """Those that pass the rate limit; counts the others."""
         ...
 
-    def accept(self, data: bytes, source_timestamp: int, *, checked: bool = True) -> bool:
-        """Take a message, and say if one was dropped for it; one not checked yet is to be when it is asked for."""
+    def accept(self, messages: Messages) -> bool:
+        """Take messages, and say if some were dropped for them; those in CDR that are not longer than
+        CHECKED_LATER_BYTES are to be checked when they are asked for."""
         ...
 
     def malformed(self) -> None: ...
@@ -50,7 +55,7 @@ class SharedSubscription:
         self._lock = threading.Lock()
         # Before the subscription: what is latched comes at once.
         self.add(first)
-        self.subscription = node.backend.create_subscription(topic, type_name, qos, self._on_message)
+        self.subscription = node.backend.create_batch_subscription(topic, type_name, qos, self._on_messages)
 
     def add(self, sink: Sink) -> None:
         with self._lock:
@@ -68,19 +73,22 @@ class SharedSubscription:
         self._sinks = sinks
         self._plain_cdr = all(sink.encoding == "cdr" for sink in sinks)
 
-    def _on_message(self, data: bytes, received: Received) -> bool:
-        """Whether nobody had room."""
+    def _on_messages(self, messages: Messages) -> bool:
+        """Whether nobody had room for the last."""
         now = time.monotonic()
-        wanting = [sink for sink in self._sinks if sink.wants(now)]
+        if self._plain_cdr and max([len(data) for data, _ in messages]) <= CHECKED_LATER_BYTES:
+            taken = [sink.accept(wanted) for sink in self._sinks if (wanted := sink.admit(messages, now))]
+            return bool(taken) and all(taken)
+        return [self._on_message(message, now) for message in messages][-1]
+
+    def _on_message(self, message: tuple[bytes, int], now: float) -> bool:
+        wanting = [sink for sink in self._sinks if sink.admit((message,), now)]
         if not wanting:
             return False
         full = True
-        if self._plain_cdr and len(data) <= CHECKED_LATER_BYTES:
-            for sink in wanting:
-                full &= sink.accept(data, received.source_timestamp, checked=False)
-            return full
+        data, stamp = message
         try:
-            message = self._codec.loads(data)
+            decoded = self._codec.loads(data)
         except CdrError as error:
             self.subscription.statistics.problem(str(error))
             for sink in wanting:
@@ -90,8 +98,8 @@ class SharedSubscription:
         for sink in wanting:
             key = (sink.encoding, sink.fields)
             if key not in converted:
-                converted[key] = data if sink.encoding == "cdr" else self._convert(message, *key)
-            full &= sink.accept(converted[key], received.source_timestamp)
+                converted[key] = data if sink.encoding == "cdr" else self._convert(decoded, *key)
+            full &= sink.accept(((converted[key], stamp),))
         return full
 
     def _convert(self, message: Any, encoding: str, fields: tuple[str, ...]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from wasmbed.bridges.ros2.backend import each
 from wasmbed.bridges.ros2.dds.context import Context, Discovery
 from wasmbed.bridges.ros2.dds.endpoints import CACHE, LARGE_CACHE, DdsPublisher, DdsSubscription
 from wasmbed.bridges.ros2.dds.graph import GraphView, GraphWriter, NodeEntities
@@ -16,7 +17,7 @@ from wasmbed.bridges.ros2.types.rihs import type_hash
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wasmbed.bridges.ros2.backend import GraphEndpoint, MessageCallback, ServiceHandler
+    from wasmbed.bridges.ros2.backend import BatchCallback, GraphEndpoint, MessageCallback, ServiceHandler
     from wasmbed.bridges.ros2.qos import QosProfile
     from wasmbed.bridges.ros2.types import CodecFactory
 
@@ -72,6 +73,11 @@ class DdsBackend:
 
     def create_subscription(
         self, topic: str, type_name: str, qos: QosProfile, callback: MessageCallback
+    ) -> DdsSubscription:
+        return self.create_batch_subscription(topic, type_name, qos, each(callback))
+
+    def create_batch_subscription(
+        self, topic: str, type_name: str, qos: QosProfile, callback: BatchCallback
     ) -> DdsSubscription:
         subscription = _Subscription(
             *(self, self.context, dds_topic(topic), self.types.get(type_name), qos, callback),

@@ -7,14 +7,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmbed.bridges.ros2.backend import EndpointStatistics, Received
+from wasmbed.bridges.ros2.backend import EndpointStatistics
 from wasmbed.bridges.ros2.dds import binding
 from wasmbed.bridges.ros2.errors import CdrError, Ros2Error
 from wasmbed.bridges.ros2.qos import POLICIES
 from wasmbed.bridges.ros2.types.cdr import check_header
 
 if TYPE_CHECKING:
-    from wasmbed.bridges.ros2.backend import MessageCallback
+    from collections.abc import Sequence
+
+    from wasmbed.bridges.ros2.backend import BatchCallback
     from wasmbed.bridges.ros2.dds.context import Context
     from wasmbed.bridges.ros2.qos import QosProfile
 
@@ -37,6 +39,8 @@ QUICK_S: Final = 60e-6
 TAKES: Final = 16
 TOGETHER_S: Final = 500e-6
 _STATUS: Final = binding.core.DDSStatus
+# Big and little endian.
+_PLAIN_CDR: Final = (b"\0\0", b"\0\1")
 
 
 class _Endpoint:
@@ -117,7 +121,7 @@ class DdsPublisher(_Endpoint):
 
 
 class DdsSubscription(_Endpoint):
-    """Takes serialized messages in batches and hands each to a callback, on the context's thread."""
+    """Takes serialized messages in batches and hands them to a callback, on the context's thread."""
 
     def __init__(
         self,
@@ -125,7 +129,7 @@ class DdsSubscription(_Endpoint):
         topic: str,
         data_type: Any,
         qos: QosProfile,
-        callback: MessageCallback,
+        callback: BatchCallback,
         user_data: bytes = b"",
         cache: int = CACHE,
     ) -> None:
@@ -159,18 +163,16 @@ class DdsSubscription(_Endpoint):
             if self._closed or self.context.closing:
                 return
             raise
-        statistics, callback = self.statistics, self._callback
+        statistics = self.statistics
         if self._counted and len(samples) == self._batch:
             statistics.overruns += 1
-        for data, info in samples:
-            if not info.valid_data:
-                continue
-            if len(data) < 4 or data[0] or data[1] > 1 or len(data) > MAX_MESSAGE:
-                statistics.malformed += 1
-                continue
-            statistics.messages += 1
-            statistics.payload_bytes += len(data)
-            self._deliver(callback, data, info)
+        valid = [sample for sample in samples if sample[1].valid_data]
+        sound = [sample for sample in valid if sample[0][:2] in _PLAIN_CDR and 4 <= len(sample[0]) <= MAX_MESSAGE]
+        statistics.malformed += len(valid) - len(sound)
+        statistics.messages += len(sound)
+        statistics.payload_bytes += sum([len(data) for data, _ in sound])
+        if sound:
+            self._deliver(sound)
         now = time.monotonic()
         self._between_s += ((now - self._taken_at) / max(1, len(samples)) - self._between_s) / TAKES
         self._taken_at = now
@@ -179,8 +181,8 @@ class DdsSubscription(_Endpoint):
         elif self._between_s < QUICK_S:
             self.context.pause(self._condition, self._data_number, TOGETHER_S)
 
-    def _deliver(self, callback: MessageCallback, data: bytes, info: Any) -> None:
-        self._in_vain = callback(data, Received(info.source_timestamp)) is True
+    def _deliver(self, samples: Sequence[tuple[bytes, Any]]) -> None:
+        self._in_vain = self._callback([(data, info.source_timestamp) for data, info in samples]) is True
 
     def _on_status(self) -> None:
         if self._closed:

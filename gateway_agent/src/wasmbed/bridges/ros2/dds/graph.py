@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from wasmbed.bridges.ros2.backend import GraphEndpoint
+from wasmbed.bridges.ros2.backend import GraphEndpoint, each
 from wasmbed.bridges.ros2.dds import binding
 from wasmbed.bridges.ros2.dds.endpoints import DdsPublisher, DdsSubscription
 from wasmbed.bridges.ros2.errors import CdrError
@@ -109,7 +109,7 @@ class GraphView:
         self._watch(builtin.BuiltinTopicDcpsSubscription, self._readers)
         self._watch_participants()
         self._reader = DdsSubscription(
-            context, TOPIC, types.get(INFO), QosProfile(transient_local=True, depth=1000), self._on_info
+            context, TOPIC, types.get(INFO), QosProfile(transient_local=True, depth=1000), each(self._on_info)
         )
 
     def _watch(self, topic: Any, found: dict[uuid.UUID, Seen]) -> None:

@@ -14,6 +14,7 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from wasmbed.bridges.ros2.backend import each
 from wasmbed.bridges.ros2.dds import binding
 from wasmbed.bridges.ros2.dds.endpoints import DdsPublisher, DdsSubscription
 from wasmbed.bridges.ros2.errors import CallError, CdrError, IncompatiblePeerError, NoReplyError, Ros2Error
@@ -21,6 +22,8 @@ from wasmbed.bridges.ros2.names import dds_reply, dds_request, dds_type
 from wasmbed.bridges.ros2.types.cdr import HEADER, HEADER_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wasmbed.bridges.ros2.backend import Received, ServiceHandler
     from wasmbed.bridges.ros2.dds.backend import DdsBackend
     from wasmbed.bridges.ros2.dds.graph import Seen
@@ -110,7 +113,7 @@ class CycloneClient(_Endpoints):
             self._reply_topic,
             types.get(f"{type_name}_Response", header=True),
             qos,
-            self._on_reply,
+            each(self._on_reply),
             client_id + backend.hash_data(f"{type_name}_Response"),
         )
         self._writer = DdsPublisher(
@@ -224,7 +227,7 @@ class CycloneServer(_Endpoints):
             self._on_writer(seen)
         self.endpoints = (self._reader, self._writer)
 
-    def _ignore(self, data: bytes, _: Received) -> None:
+    def _ignore(self, _: Sequence[tuple[bytes, int]]) -> None:
         """Never called: requests come with their writer by `_on_request`."""
 
     def _on_writer(self, seen: Seen) -> None:
@@ -296,5 +299,6 @@ class _Requests(DdsSubscription):
 
     on_request: Any
 
-    def _deliver(self, callback: Any, data: bytes, info: Any) -> None:
-        self.on_request(data, info.publication_handle)
+    def _deliver(self, samples: Sequence[tuple[bytes, Any]]) -> None:
+        for data, info in samples:
+            self.on_request(data, info.publication_handle)

@@ -21,7 +21,7 @@ from wasmbed.bridges.ros2.types.cdr import check_header
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from wasmbed.bridges.ros2.backend import MessageCallback, ServiceHandler
+    from wasmbed.bridges.ros2.backend import BatchCallback, MessageCallback, ServiceHandler
     from wasmbed.bridges.ros2.qos import QosProfile
     from wasmbed.bridges.ros2.types import Codec, CodecFactory
 
@@ -119,6 +119,13 @@ class RclpyBackend:
         self._create(subscription, "subscription", topic=topic, type_name=type_name, qos=asdict(qos))
         self._subscriptions[subscription.number] = callback
         return subscription
+
+    def create_batch_subscription(
+        self, topic: str, type_name: str, qos: QosProfile, callback: BatchCallback
+    ) -> RclpyEntity:
+        return self.create_subscription(
+            topic, type_name, qos, lambda data, received: callback([(data, received.source_timestamp)])
+        )
 
     def create_client(self, service: str, type_name: str, qos: QosProfile) -> RclpyClient:
         client = RclpyClient(self, service, self._codecs.codec(f"{type_name}_Response"))
