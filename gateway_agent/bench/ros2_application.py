@@ -97,10 +97,11 @@ class Gateway:
         dispatcher: Any = self._hosts.dispatcher
         post = dispatcher._post
 
-        def noted(peer: Any, event: Any) -> None:
-            if event.type == abi.EventType.ROS2:
-                self.handed[int.from_bytes(event.data[_STAMP], "little")] = time.time()
-            post(peer, event)
+        def noted(peer: Any, events: Any) -> None:
+            for event in events:
+                if event.type == abi.EventType.ROS2:
+                    self.handed[int.from_bytes(event.data[_STAMP], "little")] = time.time()
+            post(peer, events)
 
         dispatcher._post = noted
 

@@ -129,11 +129,12 @@ def wait(condition: Callable[[], Any], seconds: float = 10.0) -> None:
 
 
 def stamping(callback: Callable[..., Any], taken: dict[int, float]) -> Callable[..., Any]:
-    """A subscription's callback, preceded by noting when cyclonedds handed the sample over, by the time it carries."""
+    """A subscription's callback, preceded by noting when cyclonedds handed samples over, by the time each carries."""
 
-    def stamped(data: bytes, info: Any) -> Any:
-        taken[int.from_bytes(data[4:12], "little")] = time.time()
-        return callback(data, info)
+    def stamped(messages: Any) -> Any:
+        now = time.time()
+        taken.update((int.from_bytes(data[4:12], "little"), now) for data, _ in messages)
+        return callback(messages)
 
     return stamped
 

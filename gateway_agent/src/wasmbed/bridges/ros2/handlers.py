@@ -199,7 +199,7 @@ class TopicIn(Handler):
         self._codec = bridge.node.codecs.codec(route.type)
         self._endpoint, self._detach = bridge.attach(route, self)
 
-    def admit(self, messages: Messages, now: float) -> Messages:
+    def wanted(self, messages: Messages, now: float) -> Messages:
         self.statistics.received += len(messages)
         if self.route.max_rate_hz is None:
             return messages
@@ -231,9 +231,7 @@ class TopicIn(Handler):
     def _sound(self, messages: Messages) -> Messages:
         """Those that are what they should be; the others are counted."""
         if self.encoding == "cdr":
-            messages = [
-                message for message in messages if len(message[0]) > CHECKED_LATER_BYTES or self._is_sound(message[0])
-            ]
+            messages = [item for item in messages if len(item[0]) > CHECKED_LATER_BYTES or self._is_sound(item[0])]
         self.statistics.delivered += len(messages)
         self.statistics.delivered_bytes += sum([len(data) for data, _ in messages])
         return messages

@@ -25,7 +25,7 @@ class Sink(Protocol):
     encoding: str
     fields: tuple[str, ...]
 
-    def admit(self, messages: Messages, now: float) -> Messages:
+    def wanted(self, messages: Messages, now: float) -> Messages:
         """Those that pass the rate limit; counts the others."""
         ...
 
@@ -77,12 +77,12 @@ class SharedSubscription:
         """Whether nobody had room for the last."""
         now = time.monotonic()
         if self._plain_cdr and max([len(data) for data, _ in messages]) <= CHECKED_LATER_BYTES:
-            taken = [sink.accept(wanted) for sink in self._sinks if (wanted := sink.admit(messages, now))]
+            taken = [sink.accept(wanted) for sink in self._sinks if (wanted := sink.wanted(messages, now))]
             return bool(taken) and all(taken)
         return [self._on_message(message, now) for message in messages][-1]
 
     def _on_message(self, message: tuple[bytes, int], now: float) -> bool:
-        wanting = [sink for sink in self._sinks if sink.admit((message,), now)]
+        wanting = [sink for sink in self._sinks if sink.wanted((message,), now)]
         if not wanting:
             return False
         full = True
