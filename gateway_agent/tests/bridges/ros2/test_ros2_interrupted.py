@@ -60,6 +60,11 @@ def finished(path: Path) -> bool:
     return path.read_bytes().endswith(b"\x89MCAP0\r\n")
 
 
+def number_of(path: Path) -> int:
+    """The number of a recording's file in its name."""
+    return int(path.stem.rpartition("_")[2])
+
+
 def numbers(path: Path, codecs: CodecFactory) -> list[int]:
     """The numbers of the messages of a file, read by its index with the ordinary reader, which checks every sum."""
     codec = codecs.codec(IMAGE)
@@ -106,8 +111,10 @@ def test_what_was_flushed_before_a_kill_is_read_by_ordinary_tools_after_the_next
     last = 0
     while last < 300:
         last = int(process.stdout.readline())
+    # Not between two files: none would be cut.
+    wait(lambda: 0 < max((tmp_path / "old").glob("*.mcap"), key=number_of).stat().st_size < 1 << 20 or size == 100)
     flushed = max(last, killed(process))
-    files = sorted((tmp_path / "old").glob("*.mcap"), key=lambda item: int(item.stem.rpartition("_")[2]))
+    files = sorted((tmp_path / "old").glob("*.mcap"), key=number_of)
     cut = [item for item in files if not finished(item)]
     assert len(cut) == 1
     with pytest.raises(Exception, match=r".*"), cut[0].open("rb") as stream:
@@ -133,7 +140,7 @@ def test_kill_at_any_moment_leaves_what_can_be_finished(tmp_path: Path, codecs: 
         time.sleep(chance.uniform(0.0, 0.7))
         flushed = killed(process)
         finish_interrupted(tmp_path)
-        files = sorted((tmp_path / f"run{run}").glob("*.mcap"), key=lambda item: int(item.stem.rpartition("_")[2]))
+        files = sorted((tmp_path / f"run{run}").glob("*.mcap"), key=number_of)
         found = [number for item in files for number in (numbers(item, codecs) if finished(item) else [])]
         assert found == list(range(len(found)))
         assert len(found) >= flushed
