@@ -92,6 +92,7 @@ def test_any_map_is_a_request_or_a_protocol_error(message: dict[str, object]) ->
         Provision.from_wire,
         Secret.from_wire,
         protocol.deliveries,
+        protocol.delivery_groups,
         reports.event_from_wire,
         InstanceStatus.from_wire,
     ):
@@ -136,8 +137,10 @@ def test_values_survive_the_wire() -> None:
     assert Provision.from_wire(cbor2.loads(cbor2.dumps(provision.to_wire()))) == provision
     secret = Secret("ns/app", "ns/dev", bytes(32), 1000)
     assert Secret.from_wire(cbor2.loads(cbor2.dumps(secret.to_wire()))) == secret
-    batch = [Delivery("i", 6, 7, b"\0\0\0\0"), Delivery("i", 8, 1)]
+    batch = [Delivery("i", 6, 7, b"\0\0\0\0"), Delivery("i", 8, 1), Delivery("i", 8, 1, b"next"), Delivery("k", 8, 1)]
     assert protocol.deliveries({"deliver": [item.to_wire() for item in batch]}) == batch
+    groups = [["i", 6, 7, [b"\0\0\0\0"]], ["i", 8, 1, [b"", b"next"]], ["k", 8, 1, [b""]]]
+    assert protocol.delivery_groups(cbor2.loads(cbor2.dumps({"deliver": protocol.in_groups(batch)}))) == groups
     for event in (
         LogEvent("i", "a/b", "c/d", 2, "text", 3),
         StateEvent("i", "Failed", "DeviceError", "why", 4, "key"),
@@ -198,8 +201,27 @@ def test_a_shortened_text_fits_and_begins_as_before(text: str, limit: int) -> No
     ],
 )
 def test_a_bad_delivery_is_refused(row: list[object]) -> None:
-    with pytest.raises(ProtocolError, match="a delivery is not"):
+    with pytest.raises(ProtocolError, match="a delivery "):
         protocol.deliveries({"deliver": [row]})
+    if len(row) == 4 and row[3] == b"":
+        with pytest.raises(ProtocolError, match="a delivery "):
+            protocol.delivery_groups({"deliver": [[*row[:3], [b""]]]})
+
+
+@pytest.mark.parametrize("data", [b"", "text", ["text"], [b"", 1], None, [[b""]]], ids=repr)
+def test_a_bad_group_is_refused(data: object) -> None:
+    with pytest.raises(ProtocolError, match="a delivery "):
+        protocol.delivery_groups({"deliver": [["i", 6, 7, data]]})
+
+
+@pytest.mark.parametrize("count", [protocol.MAX_DELIVERIES, protocol.MAX_DELIVERIES + 1])
+def test_events_in_groups_are_bounded_in_all(count: int) -> None:
+    for groups in ([["i", 5, 0, [b""]]] * count, [["i", 5, 0, [b""] * (count - 1)], ["i", 5, 1, [b""]]]):
+        if count > protocol.MAX_DELIVERIES:
+            with pytest.raises(ProtocolError, match="deliver"):
+                protocol.delivery_groups({"deliver": groups})
+        else:
+            assert protocol.delivery_groups({"deliver": groups}) == groups
 
 
 def test_a_key_is_not_shown() -> None:

@@ -193,6 +193,38 @@ def test_a_queue_keeps_its_bounds_and_counts_what_it_drops(
 
 @given(
     limit=st.integers(1, 8),
+    byte_limit=st.integers(1, 50),
+    batches=st.lists(st.lists(st.integers(0, 60), max_size=20), max_size=6),
+    oldest=st.booleans(),
+    kept=st.booleans(),
+    takes=st.integers(0, 12),
+)
+def test_messages_put_and_got_together_are_as_one_by_one(
+    limit: int, byte_limit: int, batches: list[list[int]], oldest: bool, kept: bool, takes: int
+) -> None:
+    together, single = (BoundedQueue(limit, byte_limit, drop_oldest=oldest) for _ in range(2))
+    number = 0
+    for sizes in batches:
+        if kept:
+            assert together.keep(b"kept", -1) == single.keep(b"kept", -1)
+        batch = [(bytes(size), number + place) for place, size in enumerate(sizes)]
+        number += len(batch)
+        empty = not len(single)
+        dropped, first = together.put_all(batch)
+        assert dropped == sum(single.put(*message)[0] for message in batch)
+        assert first == (empty and len(single) > 0)
+        assert together._items == single._items
+        got = together.get_all(takes, 40)
+        assert got == [single.get() for _ in got]
+        assert len(got) <= takes
+        assert sum(len(data) for data, _ in got[:-1]) < 40
+        assert (len(together), together.buffered_bytes) == (len(single), single.buffered_bytes)
+        if len(got) < takes and sum(len(data) for data, _ in got) < 40:
+            assert not len(together)
+
+
+@given(
+    limit=st.integers(1, 8),
     byte_limit=st.integers(2000, 5000),
     steps=st.lists(st.tuples(st.integers(0, 3000), st.booleans()), max_size=60),
     oldest=st.booleans(),
@@ -216,7 +248,7 @@ def test_a_queue_drops_nothing_that_is_kept_and_the_rest_keeps_its_bounds(
             kept.append(number)
         if takes and number % takes == 0 and isinstance(item := queue.get(), tuple):
             found.append(item)
-        waiting = [item.note for item in queue._items]
+        waiting = [note for _, note, _ in queue._items]
         assert sum(not keep for _, keep in waiting) <= limit
         assert queue.buffered_bytes <= byte_limit + SHORT_BYTES * sum(keep for _, keep in waiting)
     while isinstance(item := queue.get(), tuple):
@@ -243,10 +275,10 @@ def test_a_queue_has_room_for_what_it_says_and_forgets_what_is_taken_out(
                 assert queue.put(bytes(size), size % 4)[0] == 0
         else:
             assert sum(queue.put(bytes(size), size % 4)[0] for _ in range(ahead)) > 0
-        waiting = [item.note for item in queue._items]
+        waiting = [note for _, note, _ in queue._items]
         assert queue.remove(lambda note, it=unwanted: note == it) == [note for note in waiting if note == unwanted]
-        assert unwanted not in [item.note for item in queue._items]
-        assert queue.buffered_bytes == sum(len(item.data) for item in queue._items)
+        assert unwanted not in [note for _, note, _ in queue._items]
+        assert queue.buffered_bytes == sum(len(data) for data, _, _ in queue._items)
     queue.clear()
     assert (len(queue), queue.buffered_bytes, queue.room(4, 100)) == (0, 0, True)
 
