@@ -29,12 +29,13 @@ application_added_p50_us, _p99_us   from where cyclonedds hands a sample over to
 application_latency_p99_us  from the publisher to there
 application_handed_p99_us   from where cyclonedds hands a sample over to where the agent's dispatcher gets it
 application_cpu_percent     of one core, at that rate: agent and runtime together
+storm_rtt_*                 round trips through the agent's bridge beside that application, and of bare cyclonedds
 storm_application_*         the same, with that application beside it in the same worker
 application_rss_mib         of agent and runtime, after all that
 load_before                 load average when the run began: on a busy machine wall times mean little
 
 Latencies are measured in three turns each; the figures are medians over the turns. Publishers that write as fast as
-they can, or 40,000 messages a second, have a niceness of 10: another machine would take no processor of their readers.
+they can, or 40,000 messages a second, have a niceness of 19: another machine would take no processor of their readers.
 Where an application takes part, the agent and the runtime have the priorities of their units, and rclpy the agent's.
 """
 
@@ -56,7 +57,7 @@ from typing import TYPE_CHECKING
 import ros2_application
 import uvloop
 from ros2_application import percentile
-from ros2_latencies import WARM_S, Turn, latencies, open_session
+from ros2_latencies import WARM_S, Turn, latencies, open_session, round_trips_of_bare, round_trips_of_ours
 from ros2_roles import IMU, RCLPY, SAMPLE, Process, backend, bare, free_domain, wait
 from wasmbed.bridges.ros2 import Bridge, Node, Policy, qos
 from wasmbed.bridges.ros2.dds import binding
@@ -74,7 +75,6 @@ LIMITS = {
 ALL = Policy(("/*",), ("/*",), ("/*",), ("/*",), frozenset(range(233)))
 SECONDS = 3.0
 TURNS = 3
-ROUND_TRIPS = 4000
 BATCH = 50
 ROUNDS = 7
 
@@ -139,39 +139,10 @@ def measure_throughput(domain: int) -> dict[str, float]:
 
 def measure_round_trips(domain: int) -> dict[str, float]:
     figures: dict[str, float] = {}
-    for kind in ("bare", "ours"):
+    for prefix, round_trips in (("bare_", round_trips_of_bare), ("", round_trips_of_ours)):
         made = backend(domain, "bench")
-        codec = made.codecs.codec(SAMPLE)
-        data = codec.dumps(codec.cls())
-        times: list[float] = []
-        with Process("--role", "echo", "--kind", kind, "--domain", domain):
-            if kind == "bare":
-                writer, _ = bare(made, "ping", SAMPLE)
-                _, reader = bare(made, "pong", SAMPLE)
-                wait(lambda to=writer, back=reader: to.get_matched_subscriptions() and back.get_matched_publications())
-                condition = binding.core.ReadCondition(reader, binding.ANY_STATE)
-                waits = binding.WaitSet(made.context.participant)
-                waits.attach(condition, 1)
-                for _ in range(ROUND_TRIPS):
-                    began = time.perf_counter()
-                    binding._clayer.ddspy_write(writer._ref, data)
-                    while not binding._clayer.ddspy_take(reader._ref, binding.ANY_STATE, 8):
-                        waits.wait(1_000_000_000)
-                    times.append(time.perf_counter() - began)
-            else:
-                event = threading.Event()
-                subscription = made.create_subscription("/pong", SAMPLE, qos.DEFAULT, lambda *_: event.set())  # noqa: B023
-                publisher = made.create_publisher("/ping", SAMPLE, qos.DEFAULT)
-                wait(lambda to=publisher, back=subscription: to.statistics.matched and back.statistics.matched)
-                for _ in range(ROUND_TRIPS):
-                    began = time.perf_counter()
-                    event.clear()
-                    publisher.publish(data)
-                    event.wait(1.0)
-                    times.append(time.perf_counter() - began)
+        times = round_trips(made, domain)
         made.context.close()
-        prefix = "bare_" if kind == "bare" else ""
-        times = times[ROUND_TRIPS // 10 :]
         figures |= {
             f"{prefix}rtt_p50_us": statistics.median(times) * 1e6,
             f"{prefix}rtt_p99_us": percentile(times, 0.99) * 1e6,

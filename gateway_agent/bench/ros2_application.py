@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import CollectorRegistry
 from ros2_latencies import latencies as latencies_at
+from ros2_latencies import round_trips_of_bare, round_trips_of_ours
 from ros2_roles import DEFINITION, IMU, SAMPLE, STORM, Process, resident_mib, stamping
 from wasmbed.gateway.config import AgentConfig
 from wasmbed.gateway.host_instances import route_handles
@@ -348,7 +349,13 @@ async def measure(
                 note(f"{name}_cpu_percent", turn.cpu_percent)
             async with storming(bench):
                 at_bridge = await asyncio.to_thread(latencies_at, bench.bridge(domain), domain, 1, "cdr", seconds)
+                backend: Any = bench.bridge(domain).node.backend
+                bare = await asyncio.to_thread(round_trips_of_bare, backend, domain)
+                ours = await asyncio.to_thread(round_trips_of_ours, backend, domain)
             note("storm_added_p99_us", percentile(at_bridge.added, 0.99) * 1e6)
+            for prefix, times in (("storm_bare_rtt", bare), ("storm_rtt", ours)):
+                note(f"{prefix}_p50_us", percentile(times, 0.5) * 1e6)
+                note(f"{prefix}_p99_us", percentile(times, 0.99) * 1e6)
             for prefix, rate in (("", 0.0), ("paced_", PACED_HZ)):
                 note(f"{prefix}delivered_per_s", await delivered(bench, wasm, domain, seconds, rate))
                 if rclpy is not None:

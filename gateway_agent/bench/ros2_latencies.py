@@ -8,15 +8,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ros2_roles import SAMPLE, Process, resident_mib, stamping
-from wasmbed.bridges.ros2 import parse_routes
+from ros2_roles import SAMPLE, Process, bare, resident_mib, stamping, wait
+from wasmbed.bridges.ros2 import parse_routes, qos
+from wasmbed.bridges.ros2.dds import binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wasmbed.bridges.ros2 import Bridge
+    from wasmbed.bridges.ros2.dds import DdsBackend
 
 WARM_S = 1.0
+ROUND_TRIPS = 4000
 
 
 @dataclass
@@ -70,6 +73,54 @@ def latencies(bridge: Bridge, domain: int, topics: int, encoding: str, seconds: 
     rss = resident_mib()
     session.close()
     return Turn(found, added, percent, rss)
+
+
+def round_trips_of_bare(made: DdsBackend, domain: int) -> list[float]:
+    """Seconds of round trips to another process by cyclonedds itself; blocks its thread."""
+    writer, _ = bare(made, "ping", SAMPLE)
+    _, reader = bare(made, "pong", SAMPLE)
+    condition = binding.core.ReadCondition(reader, binding.ANY_STATE)
+    waits = binding.WaitSet(made.context.participant)
+    waits.attach(condition, 1)
+    times: list[float] = []
+    with Process("--role", "echo", "--kind", "bare", "--domain", domain):
+        wait(lambda: writer.get_matched_subscriptions() and reader.get_matched_publications())
+        data = _sample(made)
+        for _ in range(ROUND_TRIPS):
+            began = time.perf_counter()
+            binding._clayer.ddspy_write(writer._ref, data)
+            while not binding._clayer.ddspy_take(reader._ref, binding.ANY_STATE, 8):
+                waits.wait(1_000_000_000)
+            times.append(time.perf_counter() - began)
+    for entity in (condition, waits._set, writer, reader):
+        binding.delete(entity)
+    return times[ROUND_TRIPS // 10 :]
+
+
+def round_trips_of_ours(made: DdsBackend, domain: int) -> list[float]:
+    """The same by a publisher and a subscription of the backend."""
+    event = threading.Event()
+    subscription = made.create_subscription("/pong", SAMPLE, qos.DEFAULT, lambda *_: event.set())
+    publisher = made.create_publisher("/ping", SAMPLE, qos.DEFAULT)
+    times: list[float] = []
+    with Process("--role", "echo", "--kind", "ours", "--domain", domain):
+        wait(lambda: publisher.statistics.matched and subscription.statistics.matched)
+        data = _sample(made)
+        for _ in range(ROUND_TRIPS):
+            began = time.perf_counter()
+            event.clear()
+            publisher.publish(data)
+            event.wait(1.0)
+            times.append(time.perf_counter() - began)
+    publisher.close()
+    subscription.close()
+    return times[ROUND_TRIPS // 10 :]
+
+
+def _sample(made: DdsBackend) -> bytes:
+    codec = made.codecs.codec(SAMPLE)
+    data: bytes = codec.dumps(codec.cls())
+    return data
 
 
 def open_session(bridge: Bridge, routes: list[dict[str, Any]], on_ready: Callable[[str], None]) -> Any:
