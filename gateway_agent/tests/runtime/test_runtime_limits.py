@@ -181,13 +181,13 @@ def test_an_interruption_too_late_for_its_call_spares_the_next(
         for _ in range(3):
             with monkeypatch.context() as patch:
                 patch.setattr(watchdog, "end", end_late)
-                assert sandbox.call(abi.EVENT, 1, 0, 0) == 0
+                assert sandbox.call(abi.EVENT, (1, 0, 0)) == 0
             assert sandbox.owner.verdict == "wall"
-            assert sandbox.call(abi.EVENT, 1, 0, 0) == 0
+            assert sandbox.call(abi.EVENT, (1, 0, 0)) == 0
         monkeypatch.setattr(watchdog, "end", end_late)
         sandbox.renew()
         monkeypatch.undo()
-        assert sandbox.call(abi.EVENT, 1, 0, 0) == 0
+        assert sandbox.call(abi.EVENT, (1, 0, 0)) == 0
 
     with_sandbox(application(event="nop"), CLASSES["gateway"].lowered(Limits(cpu_ms_per_call=20)), work)
 
@@ -201,14 +201,14 @@ def test_a_call_that_ends_about_at_its_limit_spares_the_next(with_sandbox: Calla
         steps = 1000
         for _ in range(300):
             try:
-                sandbox.call(abi.EVENT, 1, steps, 0, limit_ms=1)
+                sandbox.call(abi.EVENT, (1, steps, 0), limit_ms=1)
             except Fault:
                 ended[False] += 1
                 steps = int(steps * 0.93)
             else:
                 ended[True] += 1
                 steps = int(steps * 1.05)
-            sandbox.call(abi.EVENT, 1, 1, 0)
+            sandbox.call(abi.EVENT, (1, 1, 0))
 
     with_sandbox(application(event=spin), SMALL, work)
     assert min(ended.values()) > 10
@@ -224,7 +224,7 @@ def test_host_functions_reach_memory_as_soon_as_it_has_grown(with_sandbox: Calla
         sandbox.renew()
         assert sandbox.call(abi.INIT) == 0
         with pytest.raises(Fault, match="64 bytes at 0x50000 are not inside the memory of 327680 bytes"):
-            sandbox.call(abi.EVENT, 1, 0, 0)
+            sandbox.call(abi.EVENT, (1, 0, 0))
 
     outside = f"(drop {name.format(65536 * 5)})"
     with_sandbox(application(uses=("sys.device_name",), init=grows, event=outside), SMALL, work)

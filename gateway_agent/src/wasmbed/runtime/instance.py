@@ -124,7 +124,7 @@ class Sandbox:
         """Tell whether the module exports this function."""
         return entry in self._entries
 
-    def call(self, entry: str, *arguments: int, limit_ms: int | None = None) -> int:
+    def call(self, entry: str, arguments: tuple[int, ...] = (), limit_ms: int | None = None) -> int:
         """Call an exported function with the class' CPU time, or limit_ms of it; return its result, 0 without one.
 
         Raises faults.Fault when it traps or takes too long, Finished when it ended itself well, StoppedError when the

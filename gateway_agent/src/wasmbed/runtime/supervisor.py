@@ -298,13 +298,13 @@ class Supervisor:
             self._finished = True
             self._host.finish()
 
-    def _call(self, entry: str, phase: Phase, *arguments: int, limit_ms: int | None = None) -> int:
+    def _call(self, entry: str, phase: Phase, arguments: tuple[int, ...] = (), limit_ms: int | None = None) -> int:
         sandbox = self._sandbox
         if sandbox is None:
             raise StoppedError
         self.context.phase = phase
         try:
-            return sandbox.call(entry, *arguments, limit_ms=limit_ms)
+            return sandbox.call(entry, arguments, limit_ms)
         finally:
             self.context.phase = ""
             cpu_ns = sandbox.owner.cpu_ns
@@ -330,12 +330,12 @@ class Supervisor:
             event = inbox.next(not_before_ns=self._share.ready_ns, until_ns=until_ns)
             if event is not None:
                 kind, data = event.type, event.data
-                if kind == _ROS2 and not event.may_be_lost:
+                if kind == _ROS2 and event.lane is None:  # the end of a call
                     context.calls.taken(data)
                 if serving:
                     context.event_data = data
                     try:
-                        result = self._call(abi.EVENT, "event", kind, event.source, len(data))
+                        result = self._call(abi.EVENT, "event", (kind, event.source, len(data)))
                     except Finished:
                         result = 0
                     finally:
