@@ -155,7 +155,7 @@ def measure_calls(directory: Path) -> dict[str, float]:
         sandbox = Sandbox(artifact, CLASSES["gateway"], host_functions(directory), watchdog)
         sandbox.renew()
         result = (
-            best(lambda: sandbox.call(abi.EVENT, 1, 0, 4), CALLS),
+            best(lambda: sandbox.call(abi.EVENT, (1, 0, 4)), CALLS),
             best(lambda: sandbox.call(abi.INIT), 1) / HOST_CALLS,
         )
         sandbox.close()

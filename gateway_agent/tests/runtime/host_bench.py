@@ -209,7 +209,7 @@ class HostBench:
             self.world.context.phase = phase  # type: ignore[assignment]
             try:
                 if phase == "event":
-                    self._sandbox.call(abi.EVENT, NAMES.index(name), 0, 0)
+                    self._sandbox.call(abi.EVENT, (NAMES.index(name), 0, 0))
                 else:
                     self._sandbox.call(abi.INIT if phase == "init" else abi.SAVE)
             finally:

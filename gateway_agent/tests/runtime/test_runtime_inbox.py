@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections import deque
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from wasmbed.runtime import abi
 from wasmbed.runtime.abi import EventType
 from wasmbed.runtime.calls import Feeds
-from wasmbed.runtime.inbox import Inbox
+from wasmbed.runtime.inbox import AHEAD, Event, Inbox
 
 MS = 1_000_000
 
@@ -167,7 +170,7 @@ def test_the_queue_stays_within_its_bounds_whatever_comes(
         if take:
             event = inbox.next(until_ns=0)
             taken += event is not None and event.type in (EventType.RESULT, EventType.SECURE)
-        waiting = list(inbox._queue.values())
+        waiting = list(inbox._queue)
         assert inbox._bytes == sum(min(len(event.data), most_bytes) for event in waiting)
         droppable = [e for e in waiting if e.type in (EventType.MESSAGE, EventType.ROS2, EventType.SENSOR)]
         assert len(droppable) <= most
@@ -175,7 +178,7 @@ def test_the_queue_stays_within_its_bounds_whatever_comes(
     left = drained(inbox)
     assert taken + sum(kind in (EventType.RESULT, EventType.SECURE) for kind, _, _ in left) == protected
     assert inbox._bytes == 0
-    assert not inbox._lanes
+    assert not any(inbox._lanes.values())
 
 
 def test_an_interruption_ends_a_wait_and_is_not_lost() -> None:
@@ -222,3 +225,170 @@ def test_a_feed_at_the_asked_rate_passes_whole(clock: Clock) -> None:
     feeds.take(EventType.TELEMETRY, 1, b"more")
     assert drained(inbox) == []
     assert feeds.newest(EventType.TELEMETRY, 1) == b"more"
+
+
+END = bytes([abi.Ros2Kind.REPLY])
+PLAIN = bytes([abi.Ros2Kind.MESSAGE])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("put"),
+            st.sampled_from(sorted(set(EventType) - {EventType.TIMER})),
+            st.integers(0, 2),
+            st.sampled_from([PLAIN, END, PLAIN + bytes(100), PLAIN + bytes(20_000), PLAIN + bytes(1 << 20)]),
+        ),
+        st.tuples(
+            st.just("all"), st.sampled_from([EventType.ROS2, EventType.MESSAGE]), st.integers(0, 2), st.integers(1, 70)
+        ),
+        st.tuples(st.just("timer"), st.integers(0, 2), st.integers(0, 30)),
+        st.tuples(st.just("next"), st.integers(1, 40), st.sampled_from([0, 0, 0, 1])),
+        st.tuples(st.just("later"), st.integers(1, 30)),
+        st.tuples(st.sampled_from(["interrupt", "clear", "left", "dropped"])),
+    ),
+    max_size=60,
+)
+
+
+def told(steps: list[tuple[object, ...]], device_class: str) -> list[object]:
+    """Everything an inbox answers to these steps."""
+    clock = Clock()
+    inbox = Inbox(device_class, clock)
+    answers: list[object] = []
+
+    for number, step in enumerate(steps):
+        match step:
+            case "put", int(kind), int(source), bytes(data):
+                answers.append(inbox.put(kind, source, data + b"%d" % number))
+            case "all", int(kind), int(source), int(count):
+                inbox.put_all(kind, source, [PLAIN + b"%d %d" % (number, each) for each in range(count)])
+            case "timer", int(timer), int(period):
+                inbox.set_timer(timer, period, period)
+            case "next", int(count), int(later):
+                for _ in range(count):
+                    event = inbox.next(not_before_ns=later and clock.now_ns + later, until_ns=0)
+                    answers.append(event and (event.type, event.source, event.data))
+            case "later", int(ms):
+                clock.now_ns += ms * MS
+            case ("interrupt",):
+                inbox.interrupt()
+            case ("clear",):
+                inbox.clear()
+            case ("left",):
+                answers.append([inbox.left(route) for route in range(3)])
+            case ("dropped",):
+                answers.append((inbox.take_dropped(), dict(inbox.dropped)))
+    answers += [*drained(inbox), *drained(inbox), dict(inbox.dropped)]
+    return answers
+
+
+@given(STEPS, st.sampled_from(["gateway", "mcu"]))
+def test_laying_messages_out_changes_nothing_that_is_seen(steps: list[tuple[object, ...]], device_class: str) -> None:
+    with mock.patch("wasmbed.runtime.inbox.AHEAD", 0):
+        one_by_one = told(steps, device_class)
+    assert told(steps, device_class) == one_by_one
+
+
+def filled(count: int, clock: Clock) -> Inbox:
+    """An inbox of which the first message was taken and others are laid out."""
+    inbox = Inbox("gateway", clock)
+    inbox.put_all(EventType.ROS2, 0, [b"%d" % number for number in range(count)])
+    event = inbox.next()
+    assert event is not None
+    assert event.data == b"0"
+    assert len(inbox.ahead) == min(count - 1, AHEAD)
+    return inbox
+
+
+def test_an_interruption_comes_before_messages_laid_out_and_loses_none(clock: Clock) -> None:
+    inbox = filled(10, clock)
+    inbox.interrupt()
+    assert inbox.next() is None
+    assert [data for _, _, data in drained(inbox)] == [b"%d" % number for number in range(1, 10)]
+
+
+def test_messages_laid_out_are_forgotten_and_counted_with_the_others(clock: Clock) -> None:
+    inbox = filled(30, clock)
+    inbox.next()
+    inbox.clear()
+    assert drained(inbox) == []
+    assert inbox.dropped == {EventType.ROS2: 28}
+    assert inbox.left(0) == 0
+
+
+def test_messages_laid_out_wait_for_the_share_of_the_processor_too(clock: Clock) -> None:
+    inbox = filled(10, clock)
+    assert inbox.next(not_before_ns=5, until_ns=0) is None
+    clock.now_ns = 5
+    event = inbox.next(not_before_ns=5)
+    assert event is not None
+    assert event.data == b"1"
+
+
+def test_messages_laid_out_are_the_oldest_that_a_full_lane_drops(clock: Clock) -> None:
+    inbox = filled(abi.ROS2_EVENTS, clock)
+    inbox.next()
+    inbox.put_all(EventType.ROS2, 0, [b"fits", b"fits", b"drops the third"])
+    events = drained(inbox)
+    assert [data for _, _, data in events[:2]] == [b"3", b"4"]
+    assert len(events) == abi.ROS2_EVENTS
+    assert inbox.dropped == {EventType.ROS2: 1}
+
+
+def test_a_timer_is_due_behind_messages_laid_out_but_before_later_ones(clock: Clock) -> None:
+    inbox = filled(4, clock)
+    inbox.set_timer(1, 10, 0)
+    clock.now_ns = 10 * MS
+    assert inbox.next() is not None
+    inbox.put(EventType.ROS2, 0, b"later")
+    assert [kind for kind, _, _ in drained(inbox)] == [EventType.ROS2, EventType.ROS2, EventType.TIMER, EventType.ROS2]
+
+
+def test_every_message_is_taken_or_dropped_once_and_in_order_whoever_is_quicker() -> None:
+    """The taker is hurried on and the putters overfill their lanes, so that messages are taken back all the time."""
+    inbox = Inbox("gateway")
+    putters, count = 2, 30_000
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def put(source: int) -> None:
+        for first in range(0, count, 50):
+            inbox.put_all(EventType.ROS2, source, [b"%d" % number for number in range(first, first + 50)])
+
+    threads = [threading.Thread(target=put, args=(source,)) for source in range(putters)]
+    taken: list[list[int]] = [[] for _ in range(putters)]
+    left = 0
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) or inbox._queue:
+            if event := inbox.next(until_ns=0):
+                taken[event.source].append(int(event.data))
+                left += inbox.left(event.source)
+    finally:
+        sys.setswitchinterval(before)
+        for thread in threads:
+            thread.join()
+    assert all(numbers == sorted(set(numbers)) for numbers in taken)
+    assert all(numbers[-1] == count - 1 for numbers in taken)
+    assert sum(map(len, taken)) + inbox.dropped[EventType.ROS2] == putters * count
+    assert left + sum((inbox._taken + inbox._lost).values()) == putters * count
+    assert inbox._bytes == 0
+    assert not any(inbox._lanes.values())
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_message_taken_while_the_others_are_taken_back_is_taken_once(clock: Clock, count: int) -> None:
+    inbox = filled(count, clock)
+    hurried: list[bytes] = []
+
+    class Hurried(deque[Event]):
+        def pop(self) -> Event:  # type: ignore[override]
+            if not hurried:
+                hurried.append(self.popleft().data)
+            return super().pop()
+
+    inbox.ahead = Hurried(inbox.ahead)
+    assert inbox.next(not_before_ns=1, until_ns=0) is None
+    assert hurried == [b"1"]
+    assert [data for _, _, data in drained(inbox)] == [b"%d" % number for number in range(2, count)]
+    assert inbox._bytes == 0

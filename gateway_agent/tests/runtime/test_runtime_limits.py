@@ -15,7 +15,7 @@ from wasmbed.runtime import Limits, abi
 from wasmbed.runtime.faults import Fault
 from wasmbed.runtime.instance import Sandbox
 from wasmbed.runtime.profiles import CLASSES, Profile
-from wasmbed.runtime.watchdog import StoppedError, Watchdog
+from wasmbed.runtime.watchdog import Owner, StoppedError, Watchdog
 
 from tests.support.waiting import busy
 
@@ -152,7 +152,7 @@ def test_a_stopped_owner_is_interrupted_and_makes_no_further_call(
 
     def stop() -> None:
         deadline = time.monotonic() + 60
-        while not (ready and ready[0].owner.call) and time.monotonic() < deadline:
+        while not (ready and ready[0].owner.running) and time.monotonic() < deadline:
             time.sleep(0.001)
         times.append(time.monotonic())
         watchdog.stop(ready[0].owner)
@@ -162,3 +162,69 @@ def test_a_stopped_owner_is_interrupted_and_makes_no_further_call(
     with_sandbox(SPIN, CLASSES["gateway"], work)
     stopper.join()
     assert times[1] - times[0] < 0.5 * busy()
+
+
+def test_an_interruption_too_late_for_its_call_spares_the_next(
+    with_sandbox: Callable[..., None], watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call was over when it was interrupted, and the watchdog was not told yet."""
+    end = watchdog.end
+
+    def end_late(owner: Owner) -> None:
+        deadline = time.monotonic() + 60
+        while owner.verdict is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        end(owner)
+
+    def work(sandbox: Sandbox) -> None:
+        sandbox.renew()
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                patch.setattr(watchdog, "end", end_late)
+                assert sandbox.call(abi.EVENT, (1, 0, 0)) == 0
+            assert sandbox.owner.verdict == "wall"
+            assert sandbox.call(abi.EVENT, (1, 0, 0)) == 0
+        monkeypatch.setattr(watchdog, "end", end_late)
+        sandbox.renew()
+        monkeypatch.undo()
+        assert sandbox.call(abi.EVENT, (1, 0, 0)) == 0
+
+    with_sandbox(application(event="nop"), CLASSES["gateway"].lowered(Limits(cpu_ms_per_call=20)), work)
+
+
+def test_a_call_that_ends_about_at_its_limit_spares_the_next(with_sandbox: Callable[..., None]) -> None:
+    spin = "(loop (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (local.get $source))))"
+    ended = {True: 0, False: 0}
+
+    def work(sandbox: Sandbox) -> None:
+        sandbox.renew()
+        steps = 1000
+        for _ in range(300):
+            try:
+                sandbox.call(abi.EVENT, (1, steps, 0), limit_ms=1)
+            except Fault:
+                ended[False] += 1
+                steps = int(steps * 0.93)
+            else:
+                ended[True] += 1
+                steps = int(steps * 1.05)
+            sandbox.call(abi.EVENT, (1, 1, 0))
+
+    with_sandbox(application(event=spin), SMALL, work)
+    assert min(ended.values()) > 10
+
+
+def test_host_functions_reach_memory_as_soon_as_it_has_grown(with_sandbox: Callable[..., None]) -> None:
+    name = "(call $sys.device_name (i32.const {}) (i32.const 64))"
+    grows = f"""(drop {name.format(100)}) (drop (memory.grow (i32.const 4)))
+        (drop {name.format(65536 * 5 - 64)}) (drop {name.format(100)})
+        (if (i32.ne (i32.load (i32.const 100)) (i32.load (i32.const {65536 * 5 - 64}))) (then unreachable))"""
+
+    def work(sandbox: Sandbox) -> None:
+        sandbox.renew()
+        assert sandbox.call(abi.INIT) == 0
+        with pytest.raises(Fault, match="64 bytes at 0x50000 are not inside the memory of 327680 bytes"):
+            sandbox.call(abi.EVENT, (1, 0, 0))
+
+    outside = f"(drop {name.format(65536 * 5)})"
+    with_sandbox(application(uses=("sys.device_name",), init=grows, event=outside), SMALL, work)

@@ -167,15 +167,15 @@ def test_requests_and_states_come_in_their_order_and_before_logs() -> None:
 def test_a_share_of_a_core_holds_over_time() -> None:
     second = 1_000_000_000
     share = Share(100, 0)
-    assert share.ready_ns() == 0
+    assert share.ready_ns == 0
     share.spend(second // 10, 0)  # what a second is worth may come at once
-    assert share.ready_ns() == 0
+    assert share.ready_ns == 0
     share.spend(second // 20, 0)
-    assert share.ready_ns() == pytest.approx(second // 2)
+    assert share.ready_ns == pytest.approx(second // 2)
     share.spend(second // 100, second)
-    assert share.ready_ns() == 0
+    assert share.ready_ns == 0
     share.spend(60 * second, 100 * second)
-    assert share.ready_ns() == pytest.approx(100 * second + 599 * second)
+    assert share.ready_ns == pytest.approx(100 * second + 599 * second)
     free = Share(None, 0)
     free.spend(60 * second, 0)
-    assert free.ready_ns() == 0
+    assert free.ready_ns == 0

@@ -137,12 +137,13 @@ class Ros2Kind(IntEnum):
 
 FINAL_ROS2: Final = (Ros2Kind.REPLY, Ros2Kind.FAILURE, Ros2Kind.REJECTED, Ros2Kind.RESULT)
 _FINAL_BYTES: Final = frozenset(bytes([kind]) for kind in FINAL_ROS2)
+_ROS2: Final = int(EventType.ROS2)
 _MAY_BE_LOST: Final = frozenset({EventType.MESSAGE, EventType.TELEMETRY, EventType.SENSOR})
 
 
 def may_be_lost(kind: int, data: bytes) -> bool:
     """Whether an event may be dropped for want of room: not what an application waits for, as the end of a call."""
-    return data[:1] not in _FINAL_BYTES if kind == EventType.ROS2 else kind in _MAY_BE_LOST
+    return data[:1] not in _FINAL_BYTES if kind == _ROS2 else kind in _MAY_BE_LOST
 
 
 def too_big(data: bytes) -> bytes | None:

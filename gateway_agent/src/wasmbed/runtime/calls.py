@@ -110,10 +110,9 @@ class Calls:
         return known
 
     def taken(self, data: bytes) -> None:
-        """Note that the application has taken a ROS2 event, or that it will never get it."""
-        if not abi.may_be_lost(abi.EventType.ROS2, data):
-            with self._lock:
-                self._ended.discard(int.from_bytes(data[_ROS2_TOKEN], "little", signed=True))
+        """Note that the application has taken a ROS2 event that ends a call, or that it will never get it."""
+        with self._lock:
+            self._ended.discard(int.from_bytes(data[_ROS2_TOKEN], "little", signed=True))
 
     def lost(self, module: str | None = None) -> None:
         """End what waits for a peer, or for one of its modules, that is gone."""

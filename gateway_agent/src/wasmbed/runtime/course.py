@@ -32,9 +32,14 @@ class Course:
         self._began_s = now_s
         self.restarts += self.state == "Failed"
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether neither a call that comes back well nor the passing of time changes anything."""
+        return self.state == "Running" and self._delay_s == FIRST_DELAY_S
+
     def worked(self, now_s: float) -> bool:
         """A call came back well, the init call included; tell whether the state changed."""
-        if self.state == "Running" and self._delay_s == FIRST_DELAY_S:
+        if self.is_steady:
             return False
         healthy_s = now_s - self._began_s
         if healthy_s >= LONGEST_DELAY_S:
@@ -58,23 +63,20 @@ class Course:
 class Share:
     """CPU time as a share of one core over time: a token bucket that holds one second's worth.
 
-    A call may use up more than there is; then the next one waits until the debt is paid.
+    A call may use up more than there is; then the next one waits until the debt is paid. ready_ns is when the next call
+    may begin; 0 for at once.
     """
 
     def __init__(self, millicores: int | None, now_ns: int) -> None:
         self._rate = None if millicores is None else millicores / 1000
         self._tokens_ns = 0.0 if self._rate is None else self._rate * 1e9
         self._at_ns = now_ns
+        self.ready_ns = 0
 
     def spend(self, cpu_ns: int, now_ns: int) -> None:
-        """Account for a call that ended now."""
+        """Account for CPU time that was used until now."""
         if self._rate is None:
             return
         self._tokens_ns = min(self._rate * 1e9, self._tokens_ns + (now_ns - self._at_ns) * self._rate) - cpu_ns
         self._at_ns = now_ns
-
-    def ready_ns(self) -> int:
-        """When the next call may begin; 0 for at once."""
-        if self._rate is None or self._tokens_ns >= 0:
-            return 0
-        return self._at_ns + int(-self._tokens_ns / self._rate)
+        self.ready_ns = 0 if self._tokens_ns >= 0 else now_ns + int(-self._tokens_ns / self._rate)

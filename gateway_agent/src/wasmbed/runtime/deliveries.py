@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from wasmbed.runtime.host.context import Context
     from wasmbed.runtime.protocol import Provision
 
+_ROS2: Final = int(EventType.ROS2)
 _BACKEND_OF: Final = {"px4": EventType.TELEMETRY, "sensor": EventType.SENSOR}
 
 
 def take_deliveries(context: Context, kind: int, source: int, items: Sequence[bytes]) -> None:
     """Take events of one source; from any thread."""
-    if kind == EventType.ROS2:
+    if kind == _ROS2:
         _messages(context, source, items)
         return
     for data in items:
@@ -26,21 +27,22 @@ def take_deliveries(context: Context, kind: int, source: int, items: Sequence[by
 
 
 def _messages(context: Context, route: int, items: Sequence[bytes]) -> None:
-    longest = abi.ROS2_HEADER.size + abi.ros2_max(context.request.device_class)
+    shortest, may_be_lost = abi.ROS2_HEADER.size, abi.may_be_lost
+    longest = shortest + abi.ros2_max(context.request.device_class)
     is_open = route in context.open_routes
     fitting = []
     for item in items:
         data = item if len(item) <= longest else abi.too_big(item)
-        if data is None or len(data) < abi.ROS2_HEADER.size:
+        if data is None or len(data) < shortest:
             continue
-        if not abi.may_be_lost(EventType.ROS2, data):
+        if not may_be_lost(_ROS2, data):
             if not context.calls.answered(data):
                 continue
             if not is_open:
                 context.calls.taken(data)
         fitting.append(data)
     if is_open:
-        context.inbox.put_all(EventType.ROS2, route, fitting)
+        context.inbox.put_all(_ROS2, route, fitting)
 
 
 def tell_taken(context: Context, route: int) -> None:

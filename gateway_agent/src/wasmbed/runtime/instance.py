@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 # meets the guard page and ends the process.
 THREAD_MARGIN_BYTES: Final = 8 * MIB
 _CALLABLE: Final = tuple(name for name in abi.ENTRIES if name != abi.MARKER)
+_WITH_RESULT: Final = frozenset(name for name, kind in abi.ENTRIES.items() if kind.results)
 _MAX_VALUES: Final = max(max(len(kind.params), len(kind.results)) for kind in abi.ENTRIES.values())
 _ARGUMENTS: Final = tuple(struct.Struct("=" + f"i{SLOT_BYTES - 4}x" * count) for count in range(_MAX_VALUES + 1))
-_RESULT: Final = struct.Struct("=i")
 _MS: Final = 1_000_000
 _TRAP: Final = ctypes.POINTER(ffi.wasm_trap_t)
 _ERROR: Final = ctypes.POINTER(ffi.wasmtime_error_t)
@@ -63,16 +63,15 @@ class Sandbox:
         host.define(self._linker, [(item.module, item.name or "") for item in self._module.imports])
         self._store: Store | None = None
         self._memory: Memory | None = None
-        self._memory_at = 0
         self._entries: dict[str, Func] = {}
-        # The same by addresses, and where calls have their arguments, results and traps.
-        self._context = 0
-        self._functions: dict[str, int] = {}
-        self._values = (ffi.wasmtime_val_raw_t * _MAX_VALUES)()
-        self._values_at = ctypes.addressof(self._values)
+        # Addresses of these, as C takes them; and where calls have their arguments, results and traps.
+        self._context = self._memory_at = ctypes.c_void_p()
+        self._functions: dict[str, ctypes.c_void_p] = {}
+        values = (ffi.wasmtime_val_raw_t * _MAX_VALUES)()
+        self._values_at = ctypes.c_void_p(ctypes.addressof(values))
+        self._values = memoryview(values).cast("B").cast("i")
         self._trap = ctypes.c_void_p()
-        self._trap_at = ctypes.addressof(self._trap)
-        self.cpu_ns = 0
+        self._trap_at = ctypes.c_void_p(ctypes.addressof(self._trap))
 
     def renew(self) -> None:
         """Throw the store away and instantiate the module again; raises faults.Fault or StoppedError."""
@@ -91,7 +90,8 @@ class Sandbox:
         exports = instance.exports(store)
         memory = exports.get(abi.MEMORY_EXPORT)
         self._memory = memory if isinstance(memory, Memory) else None
-        self._memory_at = native.memory_of(memory) if isinstance(memory, Memory) else 0
+        if isinstance(memory, Memory):
+            self._memory_at = native.memory_of(memory)
         for name in _CALLABLE:
             entry = exports.get(name)
             if isinstance(entry, Func):
@@ -100,8 +100,9 @@ class Sandbox:
         self._host.context.memory.attach(store, self._memory)
 
     def _instantiate(self, store: Store) -> Instance:
-        store.set_epoch_deadline(1)
-        call = self._watchdog.begin(self.owner, self._profile.cpu_ms_per_call * _MS)
+        self._set_deadline()
+        self._watchdog.watch(self.owner)
+        self._watchdog.begin(self.owner, self._profile.cpu_ms_per_call * _MS)
         try:
             return self._linker.instantiate(store, self._module)
         except Trap as trap:
@@ -109,50 +110,68 @@ class Sandbox:
         except WasmtimeError as error:
             raise faults.refused("instantiation", error, None) from None
         finally:
-            self._watchdog.end(self.owner, call)
+            self._watchdog.end(self.owner)
+            self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        """Have the next advance of the engine's epoch interrupt the store's calls.
+
+        Again after each call that was interrupted: that may have been too late, and is not to end the next.
+        """
+        native.set_epoch_deadline(self._context, 1)
 
     def has(self, entry: str) -> bool:
         """Tell whether the module exports this function."""
         return entry in self._entries
 
-    def call(self, entry: str, *arguments: int, limit_ms: int | None = None) -> int:
+    def call(self, entry: str, arguments: tuple[int, ...] = (), limit_ms: int | None = None) -> int:
         """Call an exported function with the class' CPU time, or limit_ms of it; return its result, 0 without one.
 
         Raises faults.Fault when it traps or takes too long, Finished when it ended itself well, StoppedError when the
         instance is to stop.
         """
-        function, binder = self._functions[entry], self._host.binder
+        binder, values = self._host.binder, self._values
         if self._store is None:
             raise StoppedError
+        function = self._functions[entry]
         binder.trap = binder.exit_status = None
         limit_ms = limit_ms or self._profile.cpu_ms_per_call
-        values = self._values
-        _ARGUMENTS[len(arguments)].pack_into(values, 0, *arguments)
-        self._trap.value = None
-        # Relative to the engine's epoch now: an interruption too late for the last call is past, and none from `begin`
-        # on is lost.
-        native.set_epoch_deadline(self._context, 1)
-        call = self._watchdog.begin(self.owner, limit_ms * _MS)
+        if arguments:
+            _ARGUMENTS[len(arguments)].pack_into(values, 0, *arguments)
+        owner, watchdog = self.owner, self._watchdog
+        watchdog.begin(owner, limit_ms * _MS)
         try:
             error = native.call(self._context, function, self._values_at, _MAX_VALUES, self._trap_at)
         finally:
-            self._watchdog.end(self.owner, call)
-            self.cpu_ns += call.cpu_ns
-        if not error and not self._trap.value:
-            return int(_RESULT.unpack_from(values)[0]) if abi.ENTRIES[entry].results else 0
+            watchdog.end(owner)
+            if owner.verdict is not None:
+                self._set_deadline()
+        if error is None and self._trap.value is None:
+            return values[0] if entry in _WITH_RESULT else 0
+        raise self._failure(entry, limit_ms, error)
+
+    def _failure(self, entry: str, limit_ms: int, error: int | None) -> Exception:
+        """What a call raises that came back with an error or a trap."""
+        binder, verdict = self._host.binder, self.owner.verdict
         trap = Trap._from_ptr(ctypes.cast(self._trap, _TRAP)) if self._trap.value else None
+        self._trap.value = None
         failure = WasmtimeError._from_ptr(ctypes.cast(error, _ERROR)) if error else None
         if binder.exit_status == 0:
-            raise Finished
+            return Finished()
         if failure is not None and binder.trap is not None:
-            raise faults.refused(entry, failure, binder.trap)
-        if call.verdict == "stopped":
-            raise StoppedError
-        if call.verdict is not None:
-            raise faults.overtime(entry, call.verdict, limit_ms, WALL_FACTOR)
+            return faults.refused(entry, failure, binder.trap)
+        if verdict == "stopped":
+            return StoppedError()
+        if verdict is not None:
+            return faults.overtime(entry, verdict, limit_ms, WALL_FACTOR)
         if trap is not None:
-            raise faults.trapped(entry, trap, self._profile, self.memory_bytes)
-        raise faults.Fault(f"{entry}: {failure}")
+            return faults.trapped(entry, trap, self._profile, self.memory_bytes)
+        return faults.Fault(f"{entry}: {failure}")
+
+    @property
+    def cpu_ns(self) -> int:
+        """CPU time of the thread since the first call, to within a millisecond."""
+        return self.owner.cpu_ns
 
     @property
     def memory_bytes(self) -> int:
@@ -167,6 +186,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Free the store and its memory."""
+        self._watchdog.forget(self.owner)
         self._host.context.memory.detach()
         self._entries.clear()
         self._functions.clear()

@@ -75,9 +75,11 @@ class ModuleMemory:
 
     def __init__(self) -> None:
         # Addresses, None while there is no memory; what they point to is kept beside them.
-        self._context: int | None = None
-        self._memory: int | None = None
+        self._context: ctypes.c_void_p | None = None
+        self._memory: ctypes.c_void_p | None = None
         self._kept: tuple[Store, Memory] | None = None
+        # All of it. It can only move when it grows.
+        self._view = memoryview(bytearray())
 
     def attach(self, store: Store, memory: Memory | None) -> None:
         """Use this store's memory from now on."""
@@ -88,30 +90,38 @@ class ModuleMemory:
 
     def detach(self) -> None:
         self._context = self._memory = self._kept = None
+        self._view = memoryview(bytearray())
 
     def at(self, pointer: int, length: int) -> int:
-        """Return the host address of a range; raises HostTrap when it is not all inside."""
+        """Return where in the memory a range begins; raises HostTrap when it is not all inside."""
         if self._memory is None or self._context is None:
             raise HostTrap("the module exports no memory")
         pointer &= 0xFFFF_FFFF
         size: int = native.memory_size(self._context, self._memory)
         if length < 0 or pointer + length > size:
             raise HostTrap(f"{length} bytes at {pointer:#x} are not inside the memory of {size} bytes")
-        base: int = native.memory_data(self._context, self._memory) or 0
-        return base + pointer
+        if size != len(self._view):
+            base = native.memory_data(self._context, self._memory)
+            self._view = memoryview((ctypes.c_char * size).from_address(base)).cast("B")
+        return pointer
 
     def get(self, pointer: int, length: int) -> bytes:
         """Copy a range out; raises HostTrap."""
-        address = self.at(pointer, length)
-        return ctypes.string_at(address, length) if length else b""
+        place = self.at(pointer, length)
+        return self._view[place : place + length].tobytes()
 
     def put(self, pointer: int, capacity: int, data: bytes) -> int:
         """Write data; the whole capacity must be the module's, whatever is written. Its length, or TOOBIG."""
-        address = self.at(pointer, capacity)
+        place = self.at(pointer, capacity)
         if len(data) > capacity:
             return Code.TOOBIG
-        native.copy(address, data, len(data))
-        return len(data)
+        return self.write(place, data)
+
+    def write(self, place: int, data: bytes) -> int:
+        """Write data where `at` found room for it; return its length."""
+        length = len(data)
+        self._view[place : place + length] = data
+        return length
 
 
 class Binder:
@@ -152,29 +162,24 @@ class Binder:
         params = struct.Struct(
             "=" + "".join(f"{_CODES[t]}{SLOT_BYTES - struct.calcsize(_CODES[t])}x" for t in kind.params)
         )
-        result = struct.Struct("=" + _CODES[kind.results[0]]) if kind.results else None
+        put_result = struct.Struct("=" + _CODES[kind.results[0]]).pack_into if kind.results else None
         slots = ctypes.c_char * (SLOT_BYTES * max(len(kind.params), len(kind.results), 1))
-        from_address, unpack_from = slots.from_address, params.unpack_from
+        from_address, get_arguments = slots.from_address, params.unpack_from
         count = self.counts.setdefault(label, [0, 0])
-        rate = Rate(rate_per_s, now=time.monotonic()) if rate_per_s and result is not None else None
-        if rate is not None:
-            self.rates[label] = rate
-        monotonic = time.monotonic
+        if rate_per_s and put_result is not None:
+            handler = self._limited(label, rate_per_s, handler)
+        # Where the values were the last time, mostly there again, and a view of that place.
+        place, raw = 0, memoryview(bytearray())
 
         def call(_env: int, _caller: int, values: int, _count: int) -> int:
+            nonlocal place, raw
             try:
-                raw = from_address(values)
+                if values != place:
+                    place, raw = values, memoryview(from_address(values)).cast("B")
                 count[0] += 1
-                if rate is not None and not rate.take(monotonic()):
-                    count[1] += 1
-                    value = Code.RATE
-                    self._refused()
-                else:
-                    if rate is not None:
-                        self._refusals = 0
-                    value = handler(*unpack_from(raw))
-                if result is not None:
-                    result.pack_into(raw, 0, value)
+                value = handler(*get_arguments(raw))
+                if put_result is not None:
+                    put_result(raw, 0, value)
             except HostTrap as trap:
                 return self._fail(f"{label}: {trap}")
             except Exit as ended:
@@ -186,6 +191,21 @@ class Binder:
             return 0
 
         return _CALLBACK(call)
+
+    def _limited(self, label: str, rate_per_s: int, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, which is not called above its rate."""
+        count, monotonic = self.counts[label], time.monotonic
+        rate = self.rates[label] = Rate(rate_per_s, now=monotonic())
+
+        def limited(*arguments: float) -> Any:
+            if rate.take(monotonic()):
+                self._refusals = 0
+                return handler(*arguments)
+            count[1] += 1
+            self._refused()
+            return Code.RATE
+
+        return limited
 
     def _refused(self) -> None:
         self._refusals += 1

@@ -126,13 +126,14 @@ class SysFunctions:
         return self._context.exchange.send(self._context.reader, name, self._memory.get(data, length))
 
     def _event_read(self, offset: int, pointer: int, capacity: int) -> int:
-        self._memory.at(pointer, capacity)
-        if self._context.phase != "event":
+        place = self._memory.at(pointer, capacity)
+        context = self._context
+        if context.phase != "event":
             return Code.NOTFOUND
-        data = self._context.event_data
+        data = context.event_data
         if not 0 <= offset <= len(data):
             return Code.INVALID
-        return self._memory.put(pointer, capacity, data[offset : offset + capacity])
+        return self._memory.write(place, data[offset : offset + capacity])
 
     def _state_put(self, pointer: int, length: int) -> int:
         self._memory.at(pointer, length)
