@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from wasmbed.api import DeviceClass
@@ -213,7 +212,7 @@ class McuLine:
                     reconciler.observe(event)
                 elif isinstance(event, HostRequest):
                     # A device speaks for itself alone.
-                    hosted.submit(replace(event, device=self.device))
+                    hosted.submit(event._replace(device=self.device))
         finally:
             hosted.lost()
 

@@ -204,7 +204,7 @@ class Session:
                     reconciler.observe(event)
                 elif isinstance(event, HostRequest) and hosted is not None:
                     # A device speaks for itself alone.
-                    hosted.submit(replace(event, device=str(self.identity)))
+                    hosted.submit(event._replace(device=str(self.identity)))
         except (MessageError, ProtocolError) as error:
             self._bad(error)
         except RuntimeGone as error:

@@ -114,8 +114,7 @@ class Instance:
         self._post([Delivery(name, number, source, data) for data in items])
 
 
-@dataclass(frozen=True)
-class HostCall:
+class HostCall(NamedTuple):
     """One call at a backend. What a backend expects of args it takes out by `number` and `text`."""
 
     instance: Instance

@@ -17,7 +17,7 @@ from wasmbed.link.line import Endpoint, LineError, open_line
 from wasmbed.link.operations import InstanceNames, McuOperations
 from wasmbed.link.secure import HEARTBEAT_S, MISSED_HEARTBEATS, Ends, Stranger, Up
 from wasmbed.link.smp import Id, Op, SmpError
-from wasmbed.runtime import LogEvent, RequestRefused, RuntimeGone, StateEvent
+from wasmbed.runtime import HostRequest, LogEvent, RequestRefused, RuntimeGone, StateEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -287,7 +287,12 @@ class McuSession(McuOperations):
             event = self._events.popleft()
             if not isinstance(event, StateEvent) and not event.application:
                 # It came before the list that tells whose it is.
-                event = replace(event, application=self._names.application(event.instance))
+                application = self._names.application(event.instance)
+                event = (
+                    event._replace(application=application)
+                    if isinstance(event, HostRequest)
+                    else replace(event, application=application)
+                )
             yield event
 
     def deliver(self, batch: Iterable[Delivery]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from wasmbed.runtime.wire import MAX_FRAME_BYTES, ProtocolError, digest, number, octets, text, texts
 
@@ -113,8 +113,7 @@ class StateEvent:
         return {"event": "state", **self.__dict__}
 
 
-@dataclass(frozen=True)
-class HostRequest:
+class HostRequest(NamedTuple):
     """What an application asks of the peer: module is one of BACKENDS; token 0 wants no answer.
 
     The answer to another token is a delivery of abi.EventType.RESULT whose data is an i32 status and details.
@@ -130,7 +129,7 @@ class HostRequest:
     data: bytes | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        fields = {"event": "request", **self.__dict__, "args": list(self.args)}
+        fields = {"event": "request", **self._asdict()}
         if self.data is None:
             del fields["data"]
         return fields

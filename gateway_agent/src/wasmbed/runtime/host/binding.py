@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # A module that goes on calling above its rates waits after so many refusals in a row: what it could do there is burn
 # the processor that others need, and send what its rates let through in bursts.
 REFUSALS: Final = 16
-HOLD_S: Final = 0.001
+HOLD_S: Final = 0.0005
 SLOT_BYTES: Final = 16  # a wasmtime_val_raw_t holds the widest value, a v128
 _CODES: Final = {"i32": "i", "i64": "q", "f32": "f", "f64": "d"}
 _CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)

@@ -166,9 +166,13 @@ class DdsSubscription(_Endpoint):
         statistics = self.statistics
         if self._counted and len(samples) == self._batch:
             statistics.overruns += 1
-        valid = [sample for sample in samples if sample[1].valid_data]
-        sound = [sample for sample in valid if sample[0][:2] in _PLAIN_CDR and 4 <= len(sample[0]) <= MAX_MESSAGE]
-        statistics.malformed += len(valid) - len(sound)
+        sound = [
+            sample
+            for sample in samples
+            if sample[0][:2] in _PLAIN_CDR and 4 <= len(sample[0]) <= MAX_MESSAGE and sample[1].valid_data
+        ]
+        if len(sound) < len(samples):
+            statistics.malformed += sum(info.valid_data for _, info in samples) - len(sound)
         statistics.messages += len(sound)
         statistics.payload_bytes += sum([len(data) for data, _ in sound])
         if sound:
