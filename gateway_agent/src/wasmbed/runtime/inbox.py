@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -58,7 +58,7 @@ def _key(kind: int, source: int) -> tuple[int, int]:
 
 
 class Inbox:
-    """The queue; `put` from any thread, `next` and `left` on the instance's own.
+    """The queue; `put`, `interrupt` and `take_dropped` from any thread, all else on the instance's own.
 
     `next` takes messages that stand first in the queue without the lock. With the first of them those behind it are
     laid out in `ahead`, which each leaves once, to `next` or back to the queue: ends of a deque are taken atomically.
@@ -77,7 +77,7 @@ class Inbox:
         self._laid_out = 0
         # For sources that keep the newest: the one that waits.
         self._newest: dict[tuple[int, int], Event] = {}
-        self._lanes: dict[tuple[int, int], deque[Event]] = {}
+        self._lanes: defaultdict[tuple[int, int], deque[Event]] = defaultdict(deque)
         # By route: messages that are no longer here since it was last told, taken (of `next`, without lock) or dropped.
         self._taken: Counter[int] = Counter()
         self._lost: Counter[int] = Counter()
@@ -102,24 +102,22 @@ class Inbox:
                 if waiting.may_be_lost:
                     self._drop(kind)
                 return True
-            event = Event(kind, source, data)
+            event, idle = Event(kind, source, data), not self._queue
             if self._make_room(self._cost(data)) or not event.may_be_lost:
                 self._append(event)
-                self._changed.notify()
+                self._tell(idle)
             else:
                 self._drop(kind)
         return True
 
     def put_all(self, kind: int, source: int, items: Iterable[bytes]) -> None:
         """Add several messages of one source."""
-        ends_calls = kind == _ROS2
+        is_ros2 = kind == _ROS2
         with self._lock:
-            most, queue = _LANES[kind], self._queue
-            lane = self._lanes.get((kind, source))
-            if lane is None:
-                lane = self._lanes[kind, source] = deque()
+            most, queue, lane = _LANES[kind], self._queue, self._lanes[kind, source]
+            idle = not queue
             for data in items:
-                if ends_calls and not abi.may_be_lost(kind, data):
+                if is_ros2 and not abi.may_be_lost(kind, data):
                     # Bounded by the calls under way: docs/abi.md.
                     self._make_room(self._cost(data))
                     self._append(Event(kind, source, data))
@@ -136,8 +134,9 @@ class Inbox:
                     self._bytes += cost
                 else:
                     self._drop(kind)
-                    self._lost[source] += ends_calls
-            self._changed.notify()
+                    if is_ros2:
+                        self._lost[source] += 1
+            self._tell(idle)
 
     def left(self, route: int) -> int:
         """How many messages of a route are no longer here since this last told; 0 below ROS2_TAKEN."""
@@ -245,6 +244,11 @@ class Inbox:
                     self._append(Event(_TIMER, number, b""))
         self._due_ns = min((timer.due_ns for timer in self._timers.values()), default=_NEVER)
 
+    def _tell(self, idle: bool) -> None:
+        """Wake the instance's thread if nothing waited before: otherwise it waits for a time, or not at all."""
+        if idle:
+            self._changed.notify()
+
     def _append(self, event: Event) -> None:
         self._queue.append(event)
         self._bytes += self._cost(event.data)
@@ -258,7 +262,8 @@ class Inbox:
         if event.type == _TIMER:
             event.data = self._missed.pop(event.source, 0).to_bytes(4, "little")
         elif event.type in _LANES:
-            self._taken[event.source] += event.type == _ROS2
+            if event.type == _ROS2:
+                self._taken[event.source] += 1
             self.ahead.extend(
                 itertools.takewhile(lambda each: each.type in _LANES, itertools.islice(self._queue, AHEAD))
             )

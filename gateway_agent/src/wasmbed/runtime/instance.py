@@ -46,8 +46,13 @@ class Sandbox:
     That thread has a stack of profile.stack_bytes + THREAD_MARGIN_BYTES.
     """
 
-    def __init__(self, artifact: Path, profile: Profile, host: HostFunctions, watchdog: Watchdog) -> None:
-        """Load the compiled module; raises faults.Fault when it cannot be loaded."""
+    def __init__(
+        self, artifact: Path, profile: Profile, host: HostFunctions, watchdog: Watchdog, *, exact: bool = False
+    ) -> None:
+        """Load the compiled module; raises faults.Fault when it cannot be loaded.
+
+        exact is whether the CPU time of each call is wanted, which costs two system calls.
+        """
         self._profile = profile
         self._host = host
         self._watchdog = watchdog
@@ -56,7 +61,7 @@ class Sandbox:
             self._module = Module.deserialize_file(self._engine, str(artifact))
         except WasmtimeError as error:
             raise faults.Fault(f"the compiled module cannot be loaded: {error}") from error
-        self.owner = Owner(self._engine.increment_epoch)
+        self.owner = Owner(self._engine.increment_epoch, exact=exact)
         host.context.interrupted = self.owner.is_interrupted
         host.binder.hold = self.owner.hold
         self._linker = Linker(self._engine)

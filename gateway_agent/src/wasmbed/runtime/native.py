@@ -23,10 +23,20 @@ set_epoch_deadline: Final = ctypes.PYFUNCTYPE(None, _address, ctypes.c_uint64)(
     ("wasmtime_context_set_epoch_deadline", ffi.dll)
 )
 """(context, ticks beyond the engine's epoch now)."""
+_view_of: Final = ctypes.PYFUNCTYPE(ctypes.py_object, _address, ctypes.c_ssize_t, ctypes.c_int)(
+    ("PyMemoryView_FromMemory", ctypes.pythonapi)
+)
+_PYBUF_WRITE: Final = 0x200
 call: Final = ctypes.CFUNCTYPE(_address, _address, _address, _address, ctypes.c_size_t, _address)(
     ("wasmtime_func_call_unchecked", ffi.dll)
 )
 """(context, function, values, their number, place for a trap) -> an error or None; without the interpreter's lock."""
+
+
+def view(address: int | None, size: int) -> memoryview:
+    """So many bytes at an address, to read and write; who asks sees to it that they stay there."""
+    found: memoryview = _view_of(address, size, _PYBUF_WRITE) if size else memoryview(bytearray())
+    return found
 
 
 def context_of(store: Store) -> ctypes.c_void_p:

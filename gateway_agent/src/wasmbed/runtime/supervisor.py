@@ -80,7 +80,7 @@ class Supervisor:
         self.context = self._make_context(tokens)
         self.context.state_in = state
         self._share = Share(self.request.cpu_share, time.monotonic_ns())
-        self._charged_ns = 0
+        self._seen_cpu_ns = 0
         self._host: HostFunctions | None = None
         self._thread = threading.Thread(target=self._run, name=f"wasm {self.request.instance[:32]}", daemon=True)
 
@@ -278,7 +278,10 @@ class Supervisor:
         if self._host is None:
             raise StoppedError
         if self._sandbox is None:
-            self._sandbox = Sandbox(self.content.artifact, self.content.profile, self._host, self._shared.watchdog)
+            self._sandbox = Sandbox(
+                *(self.content.artifact, self.content.profile, self._host, self._shared.watchdog),
+                exact=self.request.cpu_share is not None,
+            )
             # A stop that came before there was a sandbox to stop.
             if self._stopping.is_set():
                 raise StoppedError
@@ -307,13 +310,13 @@ class Supervisor:
             return sandbox.call(entry, arguments, limit_ms)
         finally:
             self.context.phase = ""
-            cpu_ns = sandbox.owner.cpu_ns
+            owner = sandbox.owner
             # Not with every one of a row of short calls, but with its last: what `list` tells then stays.
-            if cpu_ns != self._charged_ns or not self.context.inbox.ahead:
+            if owner.cpu_ns != self._seen_cpu_ns or not self.context.inbox.ahead:
+                self._seen_cpu_ns = owner.cpu_ns
                 self._memory_bytes = sandbox.memory_bytes
-            if cpu_ns != self._charged_ns:
-                self._share.spend(cpu_ns - self._charged_ns, time.monotonic_ns())
-                self._charged_ns = cpu_ns
+            if owner.exact:
+                self._share.spend(owner.cpu_ns - owner.cpu_start_ns, time.monotonic_ns())
 
     def _serve(self) -> None:
         """Give events to the module until the instance is to stop; raises Fault and StoppedError."""

@@ -37,16 +37,18 @@ class Owner:
 
     verdict is why the last call was interrupted if it was; it does not change between `end` and the next `begin`.
     cpu_ns is what its thread has used since its first call, also between calls, as of the last reading of the clock: at
-    a beginning or an end of a call, when READ_EVERY_NS have passed since the one before.
+    a beginning or an end of a call, when READ_EVERY_NS have passed since the one before. When exact it is what calls
+    alone have used, each of which is read: the last one cpu_ns less cpu_start_ns.
     """
 
     __slots__ = (
-        *("_clock_id", "_cpu_first_ns", "check_at_ns", "cpu_ns", "cpu_start_ns", "interrupt"),
+        *("_clock_id", "_cpu_first_ns", "check_at_ns", "cpu_ns", "cpu_start_ns", "exact", "interrupt"),
         *("limit_ns", "read_at_ns", "running", "stopping", "verdict", "wall_start_ns"),
     )
 
-    def __init__(self, interrupt: Callable[[], None]) -> None:
+    def __init__(self, interrupt: Callable[[], None], *, exact: bool = False) -> None:
         self.interrupt = interrupt
+        self.exact = exact
         self.running = False
         self.stopping = False
         self.verdict: Verdict | None = None
@@ -70,10 +72,15 @@ class Owner:
     def read_clock(self, now_ns: int) -> None:
         """Bring cpu_ns up to now, on the owner's thread."""
         if self._clock_id is None:
-            self._clock_id = time.pthread_getcpuclockid(threading.get_ident())
-            self._cpu_first_ns = time.thread_time_ns()
+            self.leave_out()
         self.cpu_ns = time.thread_time_ns() - self._cpu_first_ns
         self.read_at_ns = now_ns
+
+    def leave_out(self) -> None:
+        """Have what the thread used since the last reading not be in cpu_ns."""
+        if self._clock_id is None:
+            self._clock_id = time.pthread_getcpuclockid(threading.get_ident())
+        self._cpu_first_ns = time.thread_time_ns() - self.cpu_ns
 
     def used_ns(self) -> int:
         """CPU time of the call under way, or at most READ_EVERY_NS more; for another thread."""
@@ -121,7 +128,9 @@ class Watchdog:
         the call's, at most READ_EVERY_NS, is given on top.
         """
         now_ns = time.monotonic_ns()
-        if now_ns - owner.read_at_ns >= READ_EVERY_NS:
+        if owner.exact:
+            owner.leave_out()
+        elif now_ns - owner.read_at_ns >= READ_EVERY_NS:
             owner.read_clock(now_ns)
         owner.verdict = None
         owner.limit_ns = limit_ns
@@ -131,7 +140,8 @@ class Watchdog:
         # Here first, then what the others wrote: either they see the call or it is seen here what they want of it.
         owner.running = True
         if owner.stopping:
-            self._over(owner)
+            owner.running = False
+            self._wait_for_judgement()
             raise StoppedError
         if check_at_ns < self._wake_at_ns:
             with self._lock:
@@ -141,14 +151,13 @@ class Watchdog:
         """End watching: from here on neither the verdict changes nor is anything interrupted."""
         owner.running = False
         if self._judging:
-            self._over(owner)
+            self._wait_for_judgement()
         now_ns = time.monotonic_ns()
-        if now_ns - owner.read_at_ns >= READ_EVERY_NS:
+        if owner.exact or now_ns - owner.read_at_ns >= READ_EVERY_NS:
             owner.read_clock(now_ns)
 
-    def _over(self, owner: Owner) -> None:
-        """End a call as somebody may be looking at it: when the lock is free nobody is, and none sees it afterwards."""
-        owner.running = False
+    def _wait_for_judgement(self) -> None:
+        """When the lock is free nobody looks at a call that has ended, and none sees it afterwards."""
         with self._lock:
             pass
 

@@ -49,8 +49,8 @@ class SharedSubscription:
         self._codec = node.codecs.codec(type_name)
         self._factory = node.codecs
         self._type = type_name
-        self._sinks: tuple[Sink, ...] = ()
-        self._plain_cdr = True
+        # Who takes messages, and whether all of them in CDR: one value, since two threads use it.
+        self._sinks: tuple[tuple[Sink, ...], bool] = (), True
         self._plains: dict[tuple[str, ...], Plain] = {}
         self._lock = threading.Lock()
         # Before the subscription: what is latched comes at once.
@@ -61,28 +61,32 @@ class SharedSubscription:
         with self._lock:
             if sink.encoding != "cdr" and sink.fields not in self._plains:
                 self._plains[sink.fields] = Plain(self._factory, self._type, sink.fields)
-            self._set((*self._sinks, sink))
+            self._set((*self._sinks[0], sink))
 
     def remove(self, sink: Sink) -> bool:
         """Whether it was the last."""
         with self._lock:
-            self._set(tuple(item for item in self._sinks if item is not sink))
-            return not self._sinks
+            self._set(tuple(item for item in self._sinks[0] if item is not sink))
+            return not self._sinks[0]
 
     def _set(self, sinks: tuple[Sink, ...]) -> None:
-        self._sinks = sinks
-        self._plain_cdr = all(sink.encoding == "cdr" for sink in sinks)
+        self._sinks = sinks, all(sink.encoding == "cdr" for sink in sinks)
 
     def _on_messages(self, messages: Messages) -> bool:
         """Whether nobody had room for the last."""
         now = time.monotonic()
-        if self._plain_cdr and max([len(data) for data, _ in messages]) <= CHECKED_LATER_BYTES:
-            taken = [sink.accept(wanted) for sink in self._sinks if (wanted := sink.wanted(messages, now))]
-            return bool(taken) and all(taken)
-        return [self._on_message(message, now) for message in messages][-1]
+        sinks, plain = self._sinks
+        if plain and max([len(data) for data, _ in messages]) <= CHECKED_LATER_BYTES:
+            return _pass_on(messages, sinks, now)
+        full = False
+        for message in messages:
+            unchecked = plain and len(message[0]) <= CHECKED_LATER_BYTES
+            full = _pass_on((message,), sinks, now) if unchecked else self._check(message, sinks, now)
+        return full
 
-    def _on_message(self, message: tuple[bytes, int], now: float) -> bool:
-        wanting = [sink for sink in self._sinks if sink.wanted((message,), now)]
+    def _check(self, message: tuple[bytes, int], sinks: tuple[Sink, ...], now: float) -> bool:
+        """Pass one on that is sound, in the encoding of each."""
+        wanting = [sink for sink in sinks if sink.wanted((message,), now)]
         if not wanting:
             return False
         full = True
@@ -108,3 +112,9 @@ class SharedSubscription:
 
     def close(self) -> None:
         self.subscription.close()
+
+
+def _pass_on(messages: Messages, sinks: tuple[Sink, ...], now: float) -> bool:
+    """Give messages to who wants them; whether all of those had no room."""
+    taken = [sink.accept(wanted) for sink in sinks if (wanted := sink.wanted(messages, now))]
+    return bool(taken) and all(taken)

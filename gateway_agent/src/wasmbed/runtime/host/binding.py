@@ -101,8 +101,7 @@ class ModuleMemory:
         if length < 0 or pointer + length > size:
             raise HostTrap(f"{length} bytes at {pointer:#x} are not inside the memory of {size} bytes")
         if size != len(self._view):
-            base = native.memory_data(self._context, self._memory)
-            self._view = memoryview((ctypes.c_char * size).from_address(base)).cast("B")
+            self._view = native.view(native.memory_data(self._context, self._memory), size)
         return pointer
 
     def get(self, pointer: int, length: int) -> bytes:
