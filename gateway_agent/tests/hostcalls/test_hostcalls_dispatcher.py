@@ -317,3 +317,23 @@ async def test_slow_peer_costs_events_that_are_counted_but_no_result(bench: Benc
     await until(bench.runtime.results)
     assert len(bench.runtime.events) == 1
     assert bench.figure("wasmbed_host_events_dropped_total", module="px4") == 100
+
+
+async def test_a_peer_that_becomes_slow_in_a_row_of_events_gets_what_may_not_be_lost(bench: Bench) -> None:
+    seen: list[Instance] = []
+    original = bench.backend.open
+
+    async def opened(instance: Instance) -> None:
+        seen.append(instance)
+        await original(instance)
+
+    bench.backend.open = opened  # type: ignore[method-assign]
+    await bench.dispatcher.open(SPEC, bench.runtime)
+    message, reply = (ROS2_HEADER.pack(kind, 0, 7, 0) for kind in (Ros2Kind.MESSAGE, Ros2Kind.REPLY))
+    large = message + bytes(MAX_BACKLOG_BYTES // 2)
+    seen[0].post_all(EventType.ROS2, 3, [large, large, large, message, reply])
+    await until(lambda: bench.runtime.events)
+    assert [event.data for event in bench.runtime.events] == [large, large, reply]
+    assert {(event.type, event.source) for event in bench.runtime.events} == {(EventType.ROS2, 3)}
+    assert bench.figure("wasmbed_host_events_dropped_total", module="ros2") == 2
+    assert bench.figure("wasmbed_host_events_total", type="ros2") == 3
