@@ -127,7 +127,8 @@ class Handler:
 
     def discard(self) -> None:
         """Drop and count what waits: nobody wants it."""
-        self.statistics.dropped += len(self.queue.clear())
+        count = len(self.queue.clear())
+        self.statistics.dropped += count
 
     def admit(self) -> None:
         """Count a message of the application; raises BusyError above the route's rate."""
