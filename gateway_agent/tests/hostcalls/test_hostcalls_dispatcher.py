@@ -300,19 +300,25 @@ async def test_refused_instance_is_not_open(bench: Bench) -> None:
     assert bench.backend.life == ["stopped"]
 
 
-async def test_slow_peer_costs_events_that_are_counted_but_no_result(bench: Bench) -> None:
+async def opened(bench: Bench) -> Instance:
+    """Open an instance; as its backend sees it."""
     seen: list[Instance] = []
     original = bench.backend.open
 
-    async def opened(instance: Instance) -> None:
+    async def open_and_note(instance: Instance) -> None:
         seen.append(instance)
         await original(instance)
 
-    bench.backend.open = opened  # type: ignore[method-assign]
+    bench.backend.open = open_and_note  # type: ignore[method-assign]
     await bench.dispatcher.open(SPEC, bench.runtime)
+    return seen[0]
+
+
+async def test_slow_peer_costs_events_that_are_counted_but_no_result(bench: Bench) -> None:
+    instance = await opened(bench)
     bench.runtime.backlog_bytes = MAX_BACKLOG_BYTES
     for _ in range(100):
-        seen[0].post(EventType.TELEMETRY, 1, bytes(100))
+        instance.post(EventType.TELEMETRY, 1, bytes(100))
     bench.submit(Request("now", 1))
     await until(bench.runtime.results)
     assert len(bench.runtime.events) == 1
@@ -320,18 +326,10 @@ async def test_slow_peer_costs_events_that_are_counted_but_no_result(bench: Benc
 
 
 async def test_a_peer_that_becomes_slow_in_a_row_of_events_gets_what_may_not_be_lost(bench: Bench) -> None:
-    seen: list[Instance] = []
-    original = bench.backend.open
-
-    async def opened(instance: Instance) -> None:
-        seen.append(instance)
-        await original(instance)
-
-    bench.backend.open = opened  # type: ignore[method-assign]
-    await bench.dispatcher.open(SPEC, bench.runtime)
+    instance = await opened(bench)
     message, reply = (ROS2_HEADER.pack(kind, 0, 7, 0) for kind in (Ros2Kind.MESSAGE, Ros2Kind.REPLY))
     large = message + bytes(MAX_BACKLOG_BYTES // 2)
-    seen[0].post_all(EventType.ROS2, 3, [large, large, large, message, reply])
+    instance.post_all(EventType.ROS2, 3, [large, large, large, message, reply])
     await until(lambda: bench.runtime.events)
     assert [event.data for event in bench.runtime.events] == [large, large, reply]
     assert {(event.type, event.source) for event in bench.runtime.events} == {(EventType.ROS2, 3)}
