@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from runtime_support import SYS, Agent, RuntimeProcess, application, connected, digest_of, plain_module, timer
-from wasmbed.runtime import Limits, LogEvent, RequestRefused, RuntimeClient, RuntimeGone, StartRequest, wire
+from wasmbed.runtime import Limits, LogEvent, RequestRefused, RuntimeClient, RuntimeGone, StartRequest, protocol, wire
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ TALKING = application(
 
 async def test_a_module_is_loaded_started_listed_and_stopped(agent: Agent, runtime: RuntimeProcess) -> None:
     hello = await agent.client.hello()
-    assert (hello.version, hello.wasmtime) == (2, "50.0.1")
+    assert (hello.version, hello.wasmtime) == (protocol.VERSION, "50.0.1")
     assert stat.S_IMODE(runtime.socket.stat().st_mode) == 0o660
     request = await agent.run("one", TALKING, env={"WORD": "good day"})
     assert await agent.client.has(request.digest)
@@ -196,7 +196,7 @@ async def test_a_fault_of_the_runtime_is_an_answer_and_does_not_end_the_connecti
     [
         ({"op": "explode"}, "unknown op 'explode'"),
         ({}, "unknown op 'None'"),
-        ({"op": "hello", "version": 1}, "version 1 is not spoken here, 2 is"),
+        ({"op": "hello", "version": 1}, f"version 1 is not spoken here, {protocol.VERSION} is"),
         ({"op": "has", "digest": "../../etc/passwd"}, "not sha256: and 64 hexadecimal digits"),
         ({"op": "load", "digest": "sha256:" + "0" * 64, "wasm": "text"}, "field 'wasm' is not bytes"),
         ({"op": "stop"}, "field 'instance' is not a text"),
