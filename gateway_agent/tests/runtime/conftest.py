@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 from runtime_support import Agent, RuntimeProcess, connected
+from wasmbed.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -54,6 +55,14 @@ async def agent(runtime: RuntimeProcess) -> AsyncIterator[Agent]:
     async with connected(runtime) as agent:
         yield agent
         await agent.stop_all()
+
+
+@pytest.fixture
+def watchdog() -> Iterator[Watchdog]:
+    watchdog = Watchdog()
+    watchdog.start()
+    yield watchdog
+    watchdog.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,12 @@ from wasmbed.runtime.abi import Code, EventType, Telemetry
 from wasmbed.runtime.deliveries import take_deliveries, take_delivery
 from wasmbed.runtime.faults import Fault
 from wasmbed.runtime.profiles import CLASSES
-from wasmbed.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from wasmbed.runtime.watchdog import Watchdog
 
 # What the arguments point at: a name at 0, text at 16, records at 128 and 256; results go to 4096.
 OUT = 4096
@@ -38,14 +39,6 @@ TOKEN = range(1, 1 << 31)
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_to(tmp_path_factory.mktemp("all") / "all.cwasm", every_function())
-
-
-@pytest.fixture(scope="module")
-def watchdog() -> Iterator[Watchdog]:
-    watchdog = Watchdog()
-    watchdog.start()
-    yield watchdog
-    watchdog.close()
 
 
 @pytest.fixture

@@ -20,15 +20,7 @@ from wasmbed.runtime.watchdog import Owner, StoppedError, Watchdog
 from tests.support.waiting import busy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-@pytest.fixture
-def watchdog() -> Iterator[Watchdog]:
-    watchdog = Watchdog()
-    watchdog.start()
-    yield watchdog
-    watchdog.close()
+    from collections.abc import Callable
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ FOR_EVER_NS = 60_000 * MS
 
 
 @pytest.fixture
-def watchdog() -> Iterator[Watchdog]:
-    watchdog = Watchdog()
-    watchdog.start()
-    yield watchdog
-    watchdog.close()
-
-
-@pytest.fixture
 def _hurried() -> Iterator[None]:
     """Threads take turns as often as they can."""
     before = sys.getswitchinterval()

@@ -240,6 +240,7 @@ class Ros2Session:
                     session.discard(route.name)
             return
         flow, room, turn = self._flows[handle], _BACKLOG_BYTES - self.instance.peer.backlog_bytes, _TURN
+        move = self._move_messages if route.kind == "topic" else self._move_one
         try:
             while turn > 0:
                 if flow.full:
@@ -248,7 +249,6 @@ class Ros2Session:
                 if room <= 0:
                     self._drain_later(handle)
                     return
-                move = self._move_messages if route.kind == "topic" else self._move_one
                 count, size = move(session, handle, min(turn, flow.room), room)
                 if count == 0:
                     return

@@ -8,7 +8,7 @@ call can have used up its time.
 Short calls take no lock and no system call. What an owner's thread and the watching thread tell each other they tell by
 Dekker's pattern: each first writes its own word and then reads the other's, so at least one of them sees both; the
 interpreter's lock puts all reads and writes in one order. And the thread's CPU clock, a system call of 0.7 us, is read
-once in READ_EVERY_NS.
+once in READ_EVERY_NS, but for owners that are exact.
 """
 
 from __future__ import annotations
